@@ -1,0 +1,118 @@
+"""The composition root: the one place that puts the parts of a server together."""
+
+import asyncio
+import itertools
+import secrets
+import socket
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from theater.contract import Response
+from theater.errors import Reason, StartupError
+from theater.limits import Limits
+from theater.native.actor import Actor, factory
+from theater.runtime.ports import Clock, LoopClock
+from theater.runtime.system import ActorSystem, ActorType
+from theater.server.connection import Hub
+from theater.server.http import HttpApplication
+from theater.server.listener import Listener
+from theater.server.routing import Route, Router
+from theater.server.upgrade import Upgrader
+
+
+class ActorSpec(msgspec.Struct, frozen=True):
+    """An actor type to serve.
+
+    Attributes:
+        name: of the type; the first part of its actors' addresses.
+        actor: its class.
+        routes: what leads to it.
+    """
+
+    name: str
+    actor: type[Actor]
+    routes: tuple[Route, ...]
+
+
+class Theater:
+    """A server: actors, their routes, and one port.
+
+    Make it inside a running event loop.
+
+    Args:
+        specs: the actors to serve.
+        limits: what it allows.
+        health: answer `GET /_theater/health`.
+        metrics: answer `GET /_theater/metrics`.
+        clock: source of time; the event loop's own, if left out.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[ActorSpec],
+        limits: Limits = Limits(),
+        health: bool = True,
+        metrics: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        specs = list(specs)
+        loop = asyncio.get_running_loop()
+        clock = clock or LoopClock(loop)
+        self.system = ActorSystem([ActorType(spec.name, factory(spec.actor)) for spec in specs], clock, limits, loop)
+        router = Router(route for spec in specs for route in spec.routes)
+        self._hub = Hub(loop, clock, limits, new_ids())
+        application = HttpApplication(self.system, router, self._pages(health, metrics), limits)
+        self.upgrader = Upgrader(self.system, router, self._hub)
+        self._listener = Listener(application, self.upgrader, self._hub, limits, loop)
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serves on a bound socket."""
+        await self._listener.start(sock)
+
+    async def stop(self, reason: Reason = Reason.GOING_AWAY) -> None:
+        """Stops accepting, closes all connections, lets turns end, bounded by the drain timeout."""
+        await self._listener.stop(reason)
+        await self.system.stop()
+
+    def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:
+        pages: dict[str, Callable[[], Response]] = {}
+        if health:
+            pages["/_theater/health"] = lambda: Response.json({"status": "ok"})
+        if metrics:
+            pages["/_theater/metrics"] = self._metrics_page
+        return pages
+
+    def _metrics_page(self) -> Response:
+        from theater.server.metrics import Metrics  # loaded when first asked for: it takes 40 ms
+
+        return Metrics(self.system).page()
+
+
+def new_ids() -> Callable[[], int]:
+    """A source of connection ids that no other process is likely to give: 21 random bits, then a
+    count of 32 bits, together below 2^53."""
+    return itertools.count(secrets.randbits(21) << 32 | 1).__next__
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Binds a TCP socket; port 0 picks a free one.
+
+    Raises:
+        StartupError: the address is taken, unknown or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock

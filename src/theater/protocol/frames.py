@@ -1,0 +1,102 @@
+"""Frames on the wire: RFC 6455 §5.
+
+    0                   1                   2                   3
+    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+   +-+-+-+-+-------+-+-------------+-------------------------------+
+   |F|R|R|R| opcode|M| length      | extended length, 0, 2 or 8 B  |
+   |I|S|S|S|       |A| 0..125, or  +-------------------------------+
+   |N|V|V|V|       |S| 126 or 127  | masking key, 0 or 4 bytes     |
+   | |1|2|3|       |K|             +-------------------------------+
+   +-+-+-+-+-------+-+-------------+ payload ...                   |
+"""
+
+import enum
+from typing import Never
+
+from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
+from theater.errors import InvalidMessage
+from theater.protocol.close import encode_close
+
+try:  # the C routine; its package has a Python twin for platforms without it
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover
+    from websockets.utils import apply_mask
+
+__all__ = ["FIN", "MASK", "MAX_CONTROL_PAYLOAD", "Opcode", "apply_mask", "encode_frame", "encode_message"]
+
+FIN = 0x80
+MASK = 0x80
+MAX_CONTROL_PAYLOAD = 125  # RFC 6455 §5.5
+
+
+class Opcode(enum.IntEnum):
+    """RFC 6455 §11.8; the others are reserved."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+def encode_frame(first: int, payload: bytes, masking_key: bytes | None = None) -> bytes:
+    """Encodes one frame.
+
+    Args:
+        first: the first byte: FIN, reserved bits and opcode.
+        payload: what it carries, unmasked.
+        masking_key: 4 bytes that a client draws afresh for every frame (§5.3); none for a server.
+    """
+    size = len(payload)
+    mask = 0 if masking_key is None else MASK
+    # §5.2: "the minimal number of bytes MUST be used to encode the length"
+    if size < 126:
+        head = bytes((first, mask | size))
+    elif size < 65536:
+        head = bytes((first, mask | 126, size >> 8, size & 0xFF))
+    else:
+        head = bytes((first, mask | 127)) + size.to_bytes(8, "big")
+    if masking_key is None:
+        return head + payload
+    return head + masking_key + apply_mask(payload, masking_key)
+
+
+def encode_message(message: Message) -> tuple[int, bytes]:
+    """Turns a message into the first byte and payload of a frame that carries all of it.
+
+    Raises:
+        InvalidMessage: it is no message, or holds what its kind cannot carry.
+        InvalidClose: a close code or reason that may not be sent.
+    """
+    match message:
+        case Text(text):
+            try:
+                return FIN | Opcode.TEXT, text.encode()
+            except (AttributeError, UnicodeEncodeError) as error:
+                raise InvalidMessage(message, "text without lone surrogates") from error
+        case Binary(data):
+            return FIN | Opcode.BINARY, _as_bytes(message, data)
+        case Ping(payload):
+            return FIN | Opcode.PING, _control_payload(message, payload)
+        case Pong(payload):
+            return FIN | Opcode.PONG, _control_payload(message, payload)
+        case Close(code, reason):
+            return FIN | Opcode.CLOSE, encode_close(code, reason)
+        case _:
+            found: Never = message
+            raise InvalidMessage(found, "Text, Binary, Ping, Pong or Close")
+
+
+def _as_bytes(message: Message, data: bytes) -> bytes:
+    if type(data) is bytes:
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(data)
+    raise InvalidMessage(message, "bytes")
+
+
+def _control_payload(message: Message, payload: bytes) -> bytes:
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise InvalidMessage(message, f"at most {MAX_CONTROL_PAYLOAD} bytes of payload")
+    return _as_bytes(message, payload)

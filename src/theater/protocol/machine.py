@@ -1,0 +1,469 @@
+"""One end of an open WebSocket as a pure machine: RFC 6455 §5 to §7.
+
+Bytes from the peer go into `receive`, which returns what they mean; `send` and `close` append
+bytes for the peer to `out`. The machine does no I/O, reads no clock and raises nothing that a peer
+can provoke: a peer's fault is a `Failure` among the events.
+
+The owner does this for every read:
+
+1. handle each event of `receive(data)`, and call `receive()` again while `behind` is true;
+2. after `Close` or `Failure`, always the last event, call `finish()`: it answers the peer's close
+   frame, or tells it the fault, behind all that was sent before;
+3. write what is in `out`, and clear it;
+4. when `state` is `CLOSED`, close the TCP connection.
+"""
+
+import enum
+import os
+from codecs import utf_8_decode
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
+from theater.errors import LocalError, Reason
+from theater.protocol.close import ABNORMAL, decode_close, encode_close
+from theater.protocol.frames import FIN, MASK, MAX_CONTROL_PAYLOAD, Opcode, apply_mask, encode_frame, encode_message
+
+_TEXT_FRAME: Final = FIN | Opcode.TEXT
+_BINARY_FRAME: Final = FIN | Opcode.BINARY
+_SHORT_TEXT_HEADS: Final = tuple(bytes((_TEXT_FRAME, size)) for size in range(126))
+_IN_PLACE: Final = 4096  # bytes from which unmasking through a memoryview beats a copy
+
+_BATCH: Final = 64
+"""Events of one `receive`. A full mailbox can stop the reader that often, so it overshoots by no more."""
+
+new_masking_key = partial(os.urandom, 4)
+"""RFC 6455 §5.3: "The masking key needs to be unpredictable"."""
+
+
+class Role(enum.Enum):
+    """Which end this is; a client masks what it sends, a server must not."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class State(enum.IntEnum):
+    """Where the closing handshake stands (RFC 6455 §7.1)."""
+
+    OPEN = 0
+    CLOSING = 1  # our close frame is out, the peer's is awaited
+    ENDING = 2  # the peer's close frame or fault is known, `finish` is due
+    CLOSED = 3
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a message, from a machine that streams. Text comes as whole characters."""
+
+    data: str | bytes
+    last: bool
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The connection must fail (RFC 6455 §7.1.7); `problem` may be told to the peer."""
+
+    reason: Reason
+    problem: str
+
+
+Output = Text | Binary | Ping | Pong | Chunk | Close | Failure
+
+_ABNORMAL: Final = Close(ABNORMAL)
+_BETWEEN_FRAMES: Final = -1
+_NO_PARTS: Final[list[str] | list[bytes]] = []  # shared by all connections between messages; never filled
+
+
+_STATE: Final = (
+    "state",
+    "closed",
+    "failed",
+    "behind",
+    "_answer",
+    "_sending",
+    "_rest",
+    "_left",
+    "_opcode",
+    "_fin",
+    "_key",
+    "_control",
+    "_kind",
+    "_size",
+    "_parts",
+    "_tail",
+)
+_STATE_TYPES: Final = tuple[
+    State, Close, bool, bool, Close, bool, bytes, int, int, bool, bytes, bytes, int, int, list[bytes], bytes
+]
+
+
+def _extended_size(field: bytes | bytearray) -> int:
+    """Reads a payload length of 2 or 8 bytes (§5.2)."""
+    size = int.from_bytes(field, "big")
+    # "the minimal number of bytes MUST be used to encode the length"
+    if size < (126 if len(field) == 2 else 65536):
+        raise _Violation("a payload length that is not in its shortest form")
+    # "the most significant bit MUST be 0"
+    if size >> 63:
+        raise _Violation("a payload length of more than 63 bits")
+    return size
+
+
+class _Violation(Exception):
+    """Leaves the parser; becomes a `Failure` before it leaves the machine."""
+
+    def __init__(self, problem: str, reason: Reason = Reason.PROTOCOL_ERROR) -> None:
+        super().__init__(problem)
+        self.failure = Failure(reason, problem)
+
+
+class Machine:
+    """Frames to messages and back, for one open connection.
+
+    Args:
+        role: which end this is.
+        max_message: bytes of the largest incoming message; a larger one is a `Failure` as soon as
+            a frame header announces it. Does not count when streaming.
+        stream: give messages as `Chunk`s as their bytes arrive, of whatever size.
+        masking_key: where a client takes its keys from.
+
+    Attributes:
+        out: bytes for the peer, in order. The owner writes and clears it.
+        state: where the closing handshake stands.
+        closed: how the connection ended, as far as is known: the peer's close frame, the fault, or
+            1006 if there was neither.
+        failed: the peer was at fault.
+        behind: a full batch left bytes that `receive()` is to be called for.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_control",
+        "_fin",
+        "_key",
+        "_kind",
+        "_left",
+        "_mask_bit",
+        "_masking_key",
+        "_max_message",
+        "_opcode",
+        "_parts",
+        "_rest",
+        "_sending",
+        "_size",
+        "_stream",
+        "_tail",
+        "behind",
+        "closed",
+        "failed",
+        "out",
+        "state",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        max_message: int,
+        stream: bool = False,
+        masking_key: Callable[[], bytes] = new_masking_key,
+    ) -> None:
+        self.out: list[bytes] = []
+        self.state = State.OPEN
+        self.closed = _ABNORMAL
+        self.failed = False
+        self.behind = False
+        self._answer = _ABNORMAL  # what `finish` tells the peer
+        self._mask_bit = MASK if role is Role.SERVER else 0  # of incoming frames
+        self._masking_key = masking_key if role is Role.CLIENT else None
+        self._max_message = max_message
+        self._stream = stream
+        self._sending = False  # a message is going out in fragments
+        self._rest = b""  # an unfinished frame header, or what a full batch left
+        # The frame whose payload is arriving.
+        self._left = _BETWEEN_FRAMES  # payload bytes to come
+        self._opcode = 0
+        self._fin = False
+        self._key = b""  # rotated to the next payload byte
+        self._control = b""  # payload so far, if it is a control frame
+        # The message whose frames are arriving.
+        self._kind = 0  # Opcode.TEXT, Opcode.BINARY, or 0 between messages
+        self._size = 0
+        self._parts: list[str] | list[bytes] = _NO_PARTS
+        self._tail = b""  # the first bytes of an unfinished character
+
+    # Handing over
+
+    def export_state(self) -> bytes:
+        """Everything that another machine needs to go on in the middle of a frame, but for `out`."""
+        return msgspec.msgpack.encode([getattr(self, name) for name in _STATE])
+
+    def restore_state(self, exported: bytes) -> None:
+        """Goes on where the machine that `export_state` was called on stopped; same role and options."""
+        for name, value in zip(_STATE, msgspec.msgpack.decode(exported, type=_STATE_TYPES), strict=True):
+            setattr(self, name, value)
+
+    # Receiving
+
+    def receive(self, data: bytes | bytearray = b"", end: int | None = None) -> list[Output]:
+        """Takes bytes from the peer and returns what they mean, in order.
+
+        Args:
+            data: the bytes; a buffer that is used again may be passed, nothing keeps it.
+            end: how many of them count; all, if left out.
+        """
+        events: list[Output] = []
+        if self.state >= State.ENDING:  # §5.5.1: nothing may follow a close frame
+            return events
+        if end is None:
+            end = len(data)
+        if self._rest:
+            data = self._rest + data[:end]
+            end = len(data)
+            self._rest = b""
+        try:
+            position = self._parse(data, end, events)
+        except _Violation as violation:
+            position = end
+            self._fail(violation.failure, events)
+        except UnicodeDecodeError:
+            # §8.1: "that endpoint MUST _Fail the WebSocket Connection_"
+            position = end
+            self._fail(Failure(Reason.INVALID_TEXT, "text that is not UTF-8"), events)
+        self.behind = len(events) >= _BATCH and position < end
+        if position < end:
+            self._rest = bytes(data[position:end])
+        if self.state is State.CLOSING:  # who has said goodbye does not listen
+            return []
+        return events
+
+    def _parse(self, data: bytes | bytearray, end: int, events: list[Output]) -> int:
+        """Parses until the data, the batch or the connection ends; returns how far it came."""
+        position = 0
+        while position < end and len(events) < _BATCH:
+            if self._left >= 0:
+                position = self._take_payload(data, position, end, events)
+                continue
+            begin = position + 2
+            if begin > end:
+                break
+            first = data[position]
+            second = data[position + 1]
+            # §5.1: "a server MUST close the connection upon receiving a frame that is not masked",
+            # and a client upon receiving one that is
+            if second & MASK != self._mask_bit:
+                raise _Violation("a frame that is not masked" if self._mask_bit else "a masked frame")
+            size = second & 0x7F
+            if size >= 126:
+                begin += 2 if size == 126 else 8
+                if begin > end:
+                    break
+                size = _extended_size(data[position + 2 : begin])
+            if self._mask_bit:
+                begin += 4
+                if begin > end:
+                    break
+            stop = begin + size
+            if (
+                stop <= end
+                and (first == _TEXT_FRAME or first == _BINARY_FRAME)
+                and not self._kind
+                and not self._stream
+                and size <= self._max_message
+            ):
+                # The common case: a whole message in one frame that is all here.
+                if not self._mask_bit:
+                    payload = bytes(data[begin:stop])
+                elif size < _IN_PLACE:
+                    payload = apply_mask(data[begin:stop], data[begin - 4 : begin])
+                else:
+                    payload = apply_mask(memoryview(data)[begin:stop], data[begin - 4 : begin])
+                events.append(Text(payload.decode()) if first == _TEXT_FRAME else Binary(payload))
+                position = stop
+                continue
+            self._begin_frame(first, size)
+            if self._mask_bit:
+                self._key = bytes(data[begin - 4 : begin])
+            position = self._take_payload(data, begin, end, events)
+            if self.state >= State.ENDING:
+                return end
+        return position
+
+    def _begin_frame(self, first: int, size: int) -> None:
+        """Checks a frame header and goes over to its payload."""
+        opcode = first & 0x0F
+        fin = bool(first & FIN)
+        # §5.2: "If a nonzero value is received and none of the negotiated extensions defines the
+        # meaning of such a nonzero value, the receiving endpoint MUST _Fail the WebSocket Connection_"
+        if first & 0x70:
+            raise _Violation("a frame with reserved bits set")
+        if opcode >= Opcode.CLOSE:
+            if opcode > Opcode.PONG:
+                raise _Violation(f"a frame with the reserved opcode {opcode}")
+            # §5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT
+            # be fragmented."
+            if not fin:
+                raise _Violation("a fragmented control frame")
+            if size > MAX_CONTROL_PAYLOAD:
+                raise _Violation(f"a control frame of {size} bytes")
+            self._control = b""
+        else:
+            if opcode > Opcode.BINARY:
+                raise _Violation(f"a frame with the reserved opcode {opcode}")
+            # §5.4: fragments of one message may not be interleaved with those of another
+            if opcode == Opcode.CONTINUATION:
+                if not self._kind:
+                    raise _Violation("a continuation frame without a message to continue")
+            elif self._kind:
+                raise _Violation("a new message before the last one has ended")
+            else:
+                self._kind = opcode
+                self._size = 0
+                self._parts = []
+            self._size += size
+            if self._size > self._max_message and not self._stream:
+                raise _Violation(f"a message of more than {self._max_message} bytes", Reason.MESSAGE_TOO_BIG)
+        self._opcode = opcode
+        self._fin = fin
+        self._left = size
+
+    def _take_payload(self, data: bytes | bytearray, position: int, end: int, events: list[Output]) -> int:
+        """Consumes what is here of the current frame's payload; returns the position behind it."""
+        stop = min(end, position + self._left)
+        size = stop - position
+        piece = bytes(data[position:stop])
+        if self._mask_bit and size:
+            piece = apply_mask(piece, self._key)
+            turn = size & 3
+            self._key = self._key[turn:] + self._key[:turn]
+        self._left -= size
+        if self._opcode >= Opcode.CLOSE:
+            self._control += piece
+            if not self._left:
+                self._left = _BETWEEN_FRAMES
+                self._take_control(events)
+            return stop
+        last = self._fin and not self._left
+        if not self._left:
+            self._left = _BETWEEN_FRAMES
+        self._take_data(piece, last, events)
+        return stop
+
+    def _take_data(self, piece: bytes, last: bool, events: list[Output]) -> None:
+        content: str | bytes = piece
+        if self._kind == Opcode.TEXT:
+            piece = self._tail + piece
+            content, used = utf_8_decode(piece, "strict", last)
+            self._tail = piece[used:]
+        if self._stream:
+            if content or last:
+                events.append(Chunk(content, last))
+        else:
+            self._parts.append(content)  # type: ignore[arg-type]
+            if last:
+                text = self._kind == Opcode.TEXT
+                parts = self._parts
+                events.append(Text("".join(parts)) if text else Binary(b"".join(parts)))  # type: ignore[arg-type]
+        if last:
+            self._kind = 0
+            self._parts = _NO_PARTS
+
+    def _take_control(self, events: list[Output]) -> None:
+        payload = self._control
+        self._control = b""
+        if self._opcode == Opcode.PONG:
+            events.append(Pong(payload))
+        elif self._opcode == Opcode.PING:
+            events.append(Ping(payload))
+            # §5.5.2: "an endpoint MUST send a Pong frame in response, unless it already received a
+            # Close frame", and §5.5.3: with the same application data
+            if self.state is State.OPEN:
+                self._frame(FIN | Opcode.PONG, payload)
+        else:
+            close = decode_close(payload)
+            if isinstance(close, str):
+                raise _Violation(close)
+            # §5.5.1: "When sending a Close frame in response, the endpoint typically echos the
+            # status code it received."
+            self._end(close, answer=Close(close.code))
+            events.append(close)
+
+    def _fail(self, failure: Failure, events: list[Output]) -> None:
+        words = Close(failure.reason.close_code, failure.problem)
+        self.failed = True
+        self._end(words, answer=words)
+        events.append(failure)
+
+    def _end(self, closed: Close, answer: Close) -> None:
+        self.closed = closed
+        self._answer = answer
+        # §7.1.3: the closing handshake is complete when a close frame was both sent and received
+        self.state = State.CLOSED if self.state is State.CLOSING else State.ENDING
+
+    # Sending
+
+    def send(self, message: Message) -> None:
+        """Sends a message, or begins the closing handshake; does nothing once that has begun.
+
+        Raises:
+            InvalidMessage: it is no message, or holds what its kind cannot carry.
+            InvalidClose: a close code or reason that may not be sent.
+            LocalError: a message is going out in chunks.
+        """
+        if type(message) is Text and self._masking_key is None:
+            payload = message.text.encode()
+            if len(payload) < 126 and self.state is State.OPEN and not self._sending:
+                self.out.append(_SHORT_TEXT_HEADS[len(payload)] + payload)
+                return
+        self.send_frame(*encode_message(message))
+
+    def send_frame(self, first: int, payload: bytes) -> None:
+        """Sends what `encode_message` made of a message."""
+        if self.state is not State.OPEN:
+            return
+        if first == FIN | Opcode.CLOSE:
+            self.state = State.CLOSING
+        elif self._sending and first < FIN | Opcode.CLOSE:
+            # §5.4: fragments of one message may not be interleaved with those of another
+            raise LocalError("a message cannot be sent between the chunks of another")
+        self._frame(first, payload)
+
+    def send_encoded(self, frame: bytes) -> None:
+        """Sends a data frame that was encoded for many connections at once; for a server only."""
+        if self.state is State.OPEN:
+            self.out.append(frame)
+
+    def send_chunk(self, data: str | bytes, last: bool) -> None:
+        """Sends a piece of a message as a frame of its own; control frames may go between them."""
+        if self.state is not State.OPEN:
+            return
+        if self._sending:
+            first: int = Opcode.CONTINUATION
+        else:
+            first = Opcode.TEXT if isinstance(data, str) else Opcode.BINARY
+        self._sending = not last
+        self._frame(first | FIN if last else first, data.encode() if isinstance(data, str) else data)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Begins the closing handshake; does nothing if it has begun.
+
+        Raises:
+            InvalidClose: the code or reason may not be sent.
+        """
+        self.send_frame(FIN | Opcode.CLOSE, encode_close(code, reason))
+
+    def finish(self) -> None:
+        """Ends the closing handshake after `Close` or `Failure`; does nothing at other times."""
+        if self.state is State.ENDING:
+            self._frame(FIN | Opcode.CLOSE, encode_close(self._answer.code, self._answer.reason))
+            self.state = State.CLOSED
+
+    def lost(self) -> Close:
+        """Notes that the TCP connection has ended; returns how the WebSocket did."""
+        self.state = State.CLOSED
+        return self.closed
+
+    def _frame(self, first: int, payload: bytes) -> None:
+        key = None if self._masking_key is None else self._masking_key()
+        self.out.append(encode_frame(first, payload, key))

@@ -1,0 +1,402 @@
+"""One running actor: its instance, its mailbox and its turns."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Iterable, Mapping
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Final, Protocol, assert_never
+
+import msgspec
+
+from theater.contract import (
+    Accept,
+    Binary,
+    Close,
+    Closed,
+    Connected,
+    Data,
+    Error,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    Response,
+    Text,
+)
+from theater.errors import ActorFailed, GuestError, InvalidMessage, InvalidReply, LocalError, MailboxFull, RequestTimeout
+from theater.limits import Limits
+from theater.protocol.frames import FIN, Opcode, encode_frame, encode_message
+from theater.runtime.address import Address
+from theater.runtime.connection import Connection
+from theater.runtime.counters import Counters
+from theater.runtime.mailbox import Mailbox
+from theater.runtime.outbox import Command, Outbox, SendEncoded, SendFrame, SendToActor
+from theater.runtime.ports import BehaviourFactory, Clock
+
+_MESSAGES: Final = frozenset((Text, Binary, Ping, Pong, Close))
+_FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a handler may raise and the host survives
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+log = logging.getLogger("theater.actor")
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """An event of a connection, waiting for its turn."""
+
+    connection: Connection
+    event: Event
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call of another handler, and who waits for its result."""
+
+    handler: str
+    arguments: tuple[object, ...]
+    answer: asyncio.Future[Any] | None
+
+
+class Others(Protocol):
+    """The other actors, as a cell reaches them."""
+
+    def cell(self, address: Address) -> "Cell":
+        """The cell at an address, made if need be.
+
+        Raises:
+            NoSuchActor: no such type.
+            MailboxFull: there are too many actors.
+        """
+
+
+class Cell:
+    """Runs the turns of one actor, one after the other.
+
+    An idle actor's synchronous handler runs at once, inside the caller; when it is busy, events
+    queue in its mailbox. Implements `Context` for the instance it holds.
+
+    Args:
+        address: the actor's own.
+        create: makes the instance.
+        others: the other actors.
+        clock: for the timeout of requests.
+        counters: totals of the actor's type.
+        limits: of the mailbox and the turn.
+        loop: where asynchronous handlers run.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        create: BehaviourFactory,
+        others: Others,
+        clock: Clock,
+        counters: Counters,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.address = address
+        self.counters = counters
+        self.failed = False
+        self.outbox = Outbox(self._execute, limits.max_outbox)
+        self._connections: dict[int, Connection] = {}
+        self._others = others
+        self._clock = clock
+        self._limits = limits
+        self._loop = loop
+        self._mailbox: Mailbox[Delivery | Call] = Mailbox(limits.mailbox_high_water, limits.mailbox_low_water)
+        self._draining = False
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self._busy = self.outbox.open = True
+        init = Call("init", (), None)
+        try:
+            self._behaviour = create(self)
+            self._handle_websocket = self._behaviour.handle_websocket
+            result = self._behaviour.init()
+        except _FAILURES as error:
+            self._fail(init, error)
+        else:
+            self._settle(init, result)
+
+    # What arrives
+
+    def connected(self, connection: Connection) -> None:
+        """Takes in a new connection."""
+        self.counters.connections += 1
+        self._deliver(connection, Connected())
+
+    def receive(self, connection: Connection, event: Event) -> None:
+        """Handles an event of a connection, now or when its turn has come."""
+        if self._busy:
+            self._mailbox.put(Delivery(connection, event), connection.wire)
+            return
+        # The common case of `_run`, unrolled: a synchronous handler with at most one reply.
+        outbox = self.outbox
+        self._busy = outbox.open = True
+        self.counters.turns += 1
+        try:
+            reply = self._handle_websocket(connection, event)
+            plain = not outbox.entries and (reply is None or type(reply) in _MESSAGES)
+            if plain and reply is not None:
+                connection.wire.send(reply)  # type: ignore[arg-type]
+        except _FAILURES as error:
+            self._fail(Delivery(connection, event), error)
+        else:
+            if plain:
+                self._busy = outbox.open = False
+            else:
+                self._settle(Delivery(connection, event), reply)
+        if self._mailbox:
+            self._next()
+
+    def closed(self, connection: Connection, event: Closed) -> None:
+        """Lets go of a connection that has ended."""
+        self._mailbox.forget(connection.wire)
+        self._deliver(connection, event)
+
+    def call(self, handler: str, *arguments: object) -> "asyncio.Future[Any]":
+        """Calls a handler in a turn of its own; the future is done at once if that was possible.
+
+        Its exception is `ActorFailed`, whatever the handler raised.
+
+        Raises:
+            MailboxFull: the actor is not keeping up.
+        """
+        if self._mailbox.full:
+            raise MailboxFull(str(self.address))
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.failed:
+            answer.set_exception(ActorFailed(str(self.address)))
+            return answer
+        call = Call(handler, arguments, answer)
+        if self._busy:
+            self._mailbox.put(call)
+        else:
+            self._run(call)
+            self._next()
+        return answer
+
+    def post(self, message: Data, sender: Address) -> None:
+        """Takes another actor's message; its turn comes when the sender's is over."""
+        self._mailbox.put(Call("handle_message", (message, sender), None))
+        self._loop.call_soon(self._next)
+
+    @property
+    def queued(self) -> int:
+        """Events and calls that wait for their turn."""
+        return len(self._mailbox)
+
+    @property
+    def full(self) -> bool:
+        """Whether the mailbox is at its high-water mark."""
+        return self._mailbox.full
+
+    async def stop(self) -> None:
+        """Ends the actor: cancels the turn that is under way, and begins no other."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    # What the actor does: `Context`
+
+    @property
+    def connections(self) -> Mapping[int, Connection]:
+        """The actor's open connections by id."""
+        return MappingProxyType(self._connections)
+
+    def broadcast(self, message: Message, exclude: Iterable[Connection], tag: str | None) -> None:
+        """Sends to all connections of this actor, but for some, or to those with a tag."""
+        first, payload = encode_message(message)
+        excluded = frozenset(exclude)
+        wires = [
+            connection.wire
+            for connection in self._connections.values()
+            if connection not in excluded and (tag is None or tag in connection.tags)
+        ]
+        if first == FIN | Opcode.CLOSE:  # begins a closing handshake on each
+            for wire in wires:
+                self.outbox.put(SendFrame(wire, first, payload))
+        else:
+            self.outbox.put(SendEncoded(wires, encode_frame(first, payload)))
+
+    def send(self, address: Address, message: Data) -> None:
+        """Sends to another actor when the turn succeeds.
+
+        Raises:
+            NoSuchActor: no such type.
+            MailboxFull: it is not keeping up.
+        """
+        _check_data(message)
+        if self._others.cell(address).full:
+            raise MailboxFull(str(address))
+        self.outbox.put(SendToActor(address, message))
+
+    async def request(self, address: Address, message: Data, timeout: float | None) -> Data | None:
+        """Asks another actor, at once, and waits for its answer.
+
+        Raises:
+            NoSuchActor: no such type.
+            MailboxFull: it is not keeping up.
+            ActorFailed: its handler raised.
+            RequestTimeout: there was no answer in time.
+            LocalError: an actor asked itself, which could never be answered.
+        """
+        _check_data(message)
+        if address == self.address:
+            raise LocalError(f"{address} cannot make a request to itself: its turn would wait for its own end")
+        seconds = self._limits.request_timeout if timeout is None else timeout
+        answer = self._others.cell(address).call("handle_message", message, self.address)
+
+        def expire() -> None:
+            if not answer.done():
+                answer.set_exception(RequestTimeout(str(address), seconds))
+
+        timer = self._clock.call_later(seconds, expire)
+        try:
+            reply: Data | None = await answer
+        finally:
+            timer.cancel()
+        return reply
+
+    # Turns
+
+    def _deliver(self, connection: Connection, event: Event) -> None:
+        if self._busy:
+            self._mailbox.put(Delivery(connection, event))
+        else:
+            self._run(Delivery(connection, event))
+            self._next()
+
+    def _run(self, item: Delivery | Call) -> None:
+        """Begins a turn, and ends it unless the handler waits."""
+        self._busy = self.outbox.open = True
+        self.counters.turns += 1
+        try:
+            if type(item) is Delivery:
+                if type(item.event) is Connected:
+                    self._connections[item.connection.id] = item.connection
+                elif type(item.event) is Closed:
+                    self._connections.pop(item.connection.id, None)
+                result = self._handle_websocket(item.connection, item.event)
+            else:
+                result = getattr(self._behaviour, item.handler)(*item.arguments)
+        except _FAILURES as error:
+            self._fail(item, error)
+        else:
+            self._settle(item, result)
+
+    def _settle(self, item: Delivery | Call, result: Any) -> None:
+        """Ends a turn with its result, or lets it go on as a task."""
+        if isinstance(result, Awaitable):
+            # From 3.12 on the task runs at once, and costs little when it need not wait.
+            task = asyncio.Task(self._wait(item, result), loop=self._loop, **_EAGER)
+            if not task.done():
+                self._task = task
+            return
+        try:
+            if type(item) is Delivery:
+                frames = [encode_message(message) for message in _replies(result)]
+                self.outbox.commit()
+                for frame in frames:
+                    item.connection.wire.send_frame(*frame)
+            else:
+                _check_result(item.handler, result)
+                self.outbox.commit()
+                if item.answer is not None and not item.answer.done():
+                    item.answer.set_result(result)
+        except _FAILURES as error:
+            self._fail(item, error)
+        else:
+            self._busy = self.outbox.open = False
+
+    async def _wait(self, item: Delivery | Call, awaitable: Awaitable[object]) -> None:
+        try:
+            result = await awaitable
+        except _FAILURES as error:
+            self._fail(item, error)
+        else:
+            self._settle(item, result)
+        self._task = None
+        self._next()
+
+    def _fail(self, item: Delivery | Call, error: BaseException) -> None:
+        """Ends a turn that raised: nothing it did remains, and who waits for it is told so."""
+        self.outbox.drop()
+        self._busy = self.outbox.open = False
+        self.counters.errors += 1
+        extra = {"actor": str(self.address)}
+        if type(item) is Delivery:
+            what = f"handle_websocket, {type(item.event).__name__} of connection {item.connection.id}"
+            extra["connection"] = str(item.connection.id)
+            if type(item.event) is not Error and type(item.event) is not Closed:
+                # It is this connection's next event, before any that waits already.
+                self._mailbox.put_first(Delivery(item.connection, Error(f"{type(error).__name__}: {error}")))
+        else:
+            what = item.handler
+            _refuse(item, self.address)
+            if item.handler == "init":
+                self.failed = True
+                while self._mailbox:
+                    _refuse(self._mailbox.take(), self.address)
+        log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
+
+    def _next(self) -> None:
+        """Runs the turns that wait, until one of them waits itself."""
+        if self._draining or self._stopped:
+            return
+        self._draining = True
+        try:
+            while self._mailbox and not self._busy:
+                self._run(self._mailbox.take())
+        finally:
+            self._draining = False
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case SendFrame(wire, first, payload):
+                wire.send_frame(first, payload)
+            case SendEncoded(wires, frame):
+                for wire in wires:
+                    wire.send_encoded(frame)
+            case SendToActor(address, message):
+                try:
+                    self._others.cell(address).post(message, self.address)
+                except GuestError as error:  # it was there when the message was put in
+                    log.warning("%s lost a message to %s: %s", self.address, address, error)
+            case _:
+                assert_never(command)
+
+
+def _refuse(item: Delivery | Call, address: Address) -> None:
+    if type(item) is Call and item.answer is not None and not item.answer.done():
+        item.answer.set_exception(ActorFailed(str(address)))
+
+
+def _replies(result: object) -> Iterable[Message]:
+    if result is None:
+        return ()
+    if type(result) in _MESSAGES:
+        return (result,)  # type: ignore[return-value]
+    if isinstance(result, Iterable) and not isinstance(result, str | bytes | bytearray | Mapping):
+        return result
+    raise InvalidReply("handle_websocket", result, "None, a message or a list of messages")
+
+
+def _check_data(message: object) -> None:
+    if not isinstance(message, Text | Binary):
+        raise InvalidMessage(message, "Text or Binary")
+
+
+_RESULTS: dict[str, tuple[type | UnionType, str]] = {
+    "init": (NoneType, "nothing"),
+    "upgrade_connection": (Accept | Response | None, "Accept, Response or None"),
+    "handle_request": (Response, "a Response"),
+    "handle_message": (Text | Binary | None, "Text, Binary or None"),
+}
+
+
+def _check_result(handler: str, result: object) -> None:
+    kind, words = _RESULTS[handler]
+    if not isinstance(result, kind):
+        raise InvalidReply(handler, result, words)

@@ -1,0 +1,67 @@
+"""The bounded queue in front of an actor."""
+
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What feeds a mailbox and can be held back."""
+
+    def pause_reading(self) -> None:
+        """Feed no more."""
+
+    def resume_reading(self) -> None:
+        """Feed again."""
+
+
+class Mailbox(Generic[T]):
+    """A queue with two marks: sources are paused at the high one and resumed at the low one.
+
+    A source that is paused may have a few items in hand and still put them; they are taken.
+
+    Args:
+        high_water: items at which a source is paused.
+        low_water: items at which all paused sources are resumed.
+    """
+
+    __slots__ = ("_high_water", "_items", "_low_water", "_paused")
+
+    def __init__(self, high_water: int, low_water: int) -> None:
+        self._items: deque[T] = deque()
+        self._high_water = high_water
+        self._low_water = low_water
+        self._paused: set[Source] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the high-water mark is reached."""
+        return len(self._items) >= self._high_water
+
+    def put(self, item: T, source: Source | None = None) -> None:
+        """Queues an item and, at the high-water mark, pauses where it came from."""
+        self._items.append(item)
+        if source is not None and self.full and source not in self._paused:
+            self._paused.add(source)
+            source.pause_reading()
+
+    def put_first(self, item: T) -> None:
+        """Queues an item before all others."""
+        self._items.appendleft(item)
+
+    def take(self) -> T:
+        """Removes the first item and, at the low-water mark, resumes what was paused."""
+        item = self._items.popleft()
+        if self._paused and len(self._items) <= self._low_water:
+            paused, self._paused = self._paused, set()
+            for source in paused:
+                source.resume_reading()
+        return item
+
+    def forget(self, source: Source) -> None:
+        """Lets go of a source that is gone."""
+        self._paused.discard(source)
+
+    def __len__(self) -> int:
+        return len(self._items)

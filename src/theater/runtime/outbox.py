@@ -1,0 +1,105 @@
+"""What an actor does to the world in one turn, kept back until the turn has succeeded."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from theater.contract import Data, Message
+from theater.errors import LocalError
+from theater.protocol.frames import encode_message
+from theater.runtime.address import Address
+from theater.runtime.ports import Wire
+
+
+class SendFrame(msgspec.Struct, frozen=True):
+    """Send an encoded message to one connection."""
+
+    wire: Wire
+    first: int
+    payload: bytes
+
+
+class SendEncoded(msgspec.Struct, frozen=True):
+    """Send one frame, the same bytes, to many connections."""
+
+    wires: list[Wire]
+    frame: bytes
+
+
+class SendToActor(msgspec.Struct, frozen=True):
+    """Send a message to another actor."""
+
+    address: Address
+    message: Data
+
+
+Command = SendFrame | SendEncoded | SendToActor
+
+
+class Undo(msgspec.Struct, frozen=True):
+    """How to take back a change that took effect at once, should the turn fail."""
+
+    restore: Callable[[], None]
+
+
+class Outbox:
+    """Collects what is done while a turn is open.
+
+    Messages are encoded when they are put in, so that what cannot be sent raises in the handler,
+    at the line that is wrong, and a turn never fails half-way through its commands.
+
+    Args:
+        execute: carries out a command; called at once for those that come when no turn is open.
+        limit: commands of one turn.
+
+    Attributes:
+        open: whether a turn is under way.
+        entries: what it has done so far.
+    """
+
+    __slots__ = ("_execute", "_limit", "entries", "open")
+
+    def __init__(self, execute: Callable[[Command], None], limit: int) -> None:
+        self.open = False
+        self.entries: list[Command | Undo] = []
+        self._execute = execute
+        self._limit = limit
+
+    def send(self, wire: Wire, message: Message) -> None:
+        """Sends to one connection; raises what `encode_message` does."""
+        self.put(SendFrame(wire, *encode_message(message)))
+
+    def put(self, command: Command) -> None:
+        """Keeps a command for the end of the turn.
+
+        Raises:
+            LocalError: the turn has done too much.
+        """
+        if self.open:
+            self._keep(command)
+        else:
+            self._execute(command)
+
+    def on_failure(self, restore: Callable[[], None]) -> None:
+        """Remembers how to take back a change, should the turn fail."""
+        if self.open:
+            self._keep(Undo(restore))
+
+    def commit(self) -> None:
+        """Carries out what the turn has done."""
+        entries, self.entries = self.entries, []
+        for entry in entries:
+            if type(entry) is not Undo:
+                self._execute(entry)
+
+    def drop(self) -> None:
+        """Takes back what the turn has done."""
+        while self.entries:
+            entry = self.entries.pop()
+            if type(entry) is Undo:
+                entry.restore()
+
+    def _keep(self, entry: Command | Undo) -> None:
+        if len(self.entries) >= self._limit:
+            raise LocalError(f"a turn has at most {self._limit} effects")
+        self.entries.append(entry)

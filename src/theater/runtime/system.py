@@ -1,0 +1,74 @@
+"""All actors of one process."""
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from theater.errors import MailboxFull, NoSuchActor
+from theater.limits import Limits
+from theater.runtime.address import Address
+from theater.runtime.cell import Cell
+from theater.runtime.counters import Counters
+from theater.runtime.ports import BehaviourFactory, Clock
+
+
+class ActorType(msgspec.Struct, frozen=True):
+    """A kind of actor: its name, and what makes an instance."""
+
+    name: str
+    create: BehaviourFactory
+
+
+class ActorSystem:
+    """Finds actors by address, and makes them on first use.
+
+    Args:
+        types: the kinds of actor this process runs; names differ.
+        clock: for timeouts.
+        limits: for mailboxes, turns and the number of actors.
+        loop: where asynchronous handlers run.
+
+    Attributes:
+        counters: totals by actor type.
+    """
+
+    def __init__(
+        self, types: list[ActorType], clock: Clock, limits: Limits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.counters = {kind.name: Counters() for kind in types}
+        self._types = {kind.name: kind for kind in types}
+        self._cells: dict[Address, Cell] = {}
+        self._clock = clock
+        self._limits = limits
+        self._loop = loop
+
+    def cell(self, address: Address) -> Cell:
+        """The cell at an address, made if need be; one whose actor could not start is made anew.
+
+        Raises:
+            NoSuchActor: no such type.
+            MailboxFull: there are too many actors.
+        """
+        cell = self._cells.get(address)
+        if cell is not None and not cell.failed:
+            return cell
+        kind = self._types.get(address.type)
+        if kind is None:
+            raise NoSuchActor(str(address))
+        if cell is None and len(self._cells) >= self._limits.max_actors:
+            raise MailboxFull(str(address))
+        cell = Cell(address, kind.create, self, self._clock, self.counters[kind.name], self._limits, self._loop)
+        if cell.failed:
+            self._cells.pop(address, None)
+        else:
+            self._cells[address] = cell
+        return cell
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells.values())
+
+    async def stop(self) -> None:
+        """Ends all actors."""
+        for cell in list(self):
+            await cell.stop()

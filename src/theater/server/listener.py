@@ -1,0 +1,99 @@
+"""Listening, and ending in good order."""
+
+import asyncio
+import logging
+import socket
+from email.utils import formatdate
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from theater.contract import Response
+from theater.errors import Reason
+from theater.limits import Limits
+from theater.server.connection import Hub
+from theater.server.http import HttpApplication
+from theater.server.http1 import Http1Connection
+from theater.server.upgrade import Upgrader
+
+log = logging.getLogger("theater.server")
+
+
+class Listener:
+    """One listening socket for HTTP and WebSocket.
+
+    Args:
+        application: for plain requests.
+        upgrader: for requests to upgrade.
+        hub: what the WebSockets share.
+        limits: for keep-alive and draining.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self,
+        application: HttpApplication,
+        upgrader: Upgrader,
+        hub: Hub,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._config = Config(
+            application,
+            interface="asgi3",
+            http=Http1Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # goes to call_later
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._upgrader = upgrader
+        self._hub = hub
+        self._limits = limits
+        self._loop = loop
+        self._server: asyncio.Server | None = None
+        self._clockwork: asyncio.TimerHandle | None = None
+
+    async def start(self, sock: socket.socket) -> None:
+        """Accepts connections on a bound socket."""
+        self._tick()
+        self._server = await self._loop.create_server(self._protocol, sock=sock, backlog=2048)
+
+    def _protocol(self) -> Http1Connection:
+        return Http1Connection(self._config, self._state, self._loop, self._upgrader)
+
+    def _tick(self) -> None:
+        """Keeps the Date header (RFC 9110 §6.6.1) up to date."""
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._clockwork = self._loop.call_later(1, self._tick)
+
+    async def stop(self, reason: Reason) -> None:
+        """Accepts no more, says goodbye to all, and waits for them, at most `drain_timeout`.
+
+        When it is cancelled it drops who is left at once.
+        """
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._hub.open):
+            connection.shut_down(reason)
+        for http in list(self._state.connections):
+            http.shutdown()
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout):
+                while self._state.tasks:
+                    await asyncio.wait(self._state.tasks)
+                await self._hub.until_empty()
+        except TimeoutError:
+            log.warning("%d connections did not end within the drain timeout and were dropped", len(self._hub.open))
+        finally:
+            for connection in list(self._hub.open):
+                connection.abort()
+            for http in list(self._state.connections):
+                http.transport.abort()
+            if self._clockwork is not None:
+                self._clockwork.cancel()

@@ -1,1 +1,51 @@
+"""Theater: a server for real-time applications. Every WebSocket connection talks to an actor."""
+
+from theater.contract import (
+    Accept,
+    Binary,
+    Close,
+    Closed,
+    Connected,
+    Error,
+    Event,
+    Headers,
+    Message,
+    Peer,
+    Ping,
+    Pong,
+    Query,
+    Received,
+    Request,
+    Response,
+    Text,
+    UpgradeRequest,
+)
+from theater.native.actor import Actor
+from theater.runtime.address import Address
+from theater.runtime.connection import Connection
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Accept",
+    "Actor",
+    "Address",
+    "Binary",
+    "Close",
+    "Closed",
+    "Connected",
+    "Connection",
+    "Error",
+    "Event",
+    "Headers",
+    "Message",
+    "Peer",
+    "Ping",
+    "Pong",
+    "Query",
+    "Received",
+    "Request",
+    "Response",
+    "Text",
+    "UpgradeRequest",
+]

@@ -6,33 +6,18 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable
 
-import msgspec
-
+from theater.config import Manifest
 from theater.contract import Response
 from theater.errors import Reason, StartupError
 from theater.limits import Limits
-from theater.native.actor import Actor, factory
+from theater.native.actor import factory
 from theater.runtime.ports import Clock, LoopClock
 from theater.runtime.system import ActorSystem, ActorType
 from theater.server.connection import Hub
 from theater.server.http import HttpApplication
 from theater.server.listener import Listener
-from theater.server.routing import Route, Router
+from theater.server.routing import Router
 from theater.server.upgrade import Upgrader
-
-
-class ActorSpec(msgspec.Struct, frozen=True):
-    """An actor type to serve.
-
-    Attributes:
-        name: of the type; the first part of its actors' addresses.
-        actor: its class.
-        routes: what leads to it.
-    """
-
-    name: str
-    actor: type[Actor]
-    routes: tuple[Route, ...]
 
 
 class Theater:
@@ -41,7 +26,7 @@ class Theater:
     Make it inside a running event loop.
 
     Args:
-        specs: the actors to serve.
+        manifests: the actors to serve.
         limits: what it allows.
         health: answer `GET /_theater/health`.
         metrics: answer `GET /_theater/metrics`.
@@ -50,17 +35,18 @@ class Theater:
 
     def __init__(
         self,
-        specs: Iterable[ActorSpec],
+        manifests: Iterable[Manifest],
         limits: Limits = Limits(),
         health: bool = True,
         metrics: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        specs = list(specs)
+        manifests = list(manifests)
         loop = asyncio.get_running_loop()
         clock = clock or LoopClock(loop)
-        self.system = ActorSystem([ActorType(spec.name, factory(spec.actor)) for spec in specs], clock, limits, loop)
-        router = Router(route for spec in specs for route in spec.routes)
+        types = [ActorType(manifest.name, factory(manifest.actor)) for manifest in manifests]
+        self.system = ActorSystem(types, clock, limits, loop)
+        router = Router(route for manifest in manifests for route in manifest.routes)
         self._hub = Hub(loop, clock, limits, new_ids())
         application = HttpApplication(self.system, router, self._pages(health, metrics), limits)
         self.upgrader = Upgrader(self.system, router, self._hub)

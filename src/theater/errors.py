@@ -86,7 +86,9 @@ class InvalidReply(LocalError, TypeError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.handler} must return {self.expected}, not {type(self.found).__name__}{_hint(self.found)}"
+        return (
+            f"{self.handler} must return {self.expected}, not {type(self.found).__name__}{_hint(self.found)}"
+        )
 
 
 class InvalidMessage(LocalError, TypeError):
@@ -180,7 +182,9 @@ class ConnectionEnded(RemoteError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the connection was closed with code {self.code}" + (f": {self.reason}" if self.reason else "")
+        return f"the connection was closed with code {self.code}" + (
+            f": {self.reason}" if self.reason else ""
+        )
 
 
 class GuestError(TheaterError):

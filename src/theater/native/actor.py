@@ -92,7 +92,9 @@ class Actor:
         """
         self._context.send(_address(address), message)
 
-    async def request(self, address: Address | str, message: Data, *, timeout: float | None = None) -> Data | None:
+    async def request(
+        self, address: Address | str, message: Data, *, timeout: float | None = None
+    ) -> Data | None:
         """Sends a message to another actor at once, and waits for what its handler returns.
 
         Args:

@@ -35,7 +35,9 @@ def encode_close(code: int, reason: str = "") -> bytes:
         raise InvalidClose(code, reason, "allowed codes are 1000 to 1003, 1007 to 1014 and 3000 to 4999")
     encoded = reason.encode("utf-8", "replace")
     if len(encoded) > MAX_REASON:
-        raise InvalidClose(code, reason, f"the reason has {len(encoded)} bytes, at most {MAX_REASON} are allowed")
+        raise InvalidClose(
+            code, reason, f"the reason has {len(encoded)} bytes, at most {MAX_REASON} are allowed"
+        )
     return code.to_bytes(2, "big") + encoded
 
 

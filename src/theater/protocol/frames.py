@@ -1,17 +1,16 @@
 """Frames on the wire: RFC 6455 §5.
 
-    0                   1                   2                   3
-    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
-   +-+-+-+-+-------+-+-------------+-------------------------------+
-   |F|R|R|R| opcode|M| length      | extended length, 0, 2 or 8 B  |
-   |I|S|S|S|       |A| 0..125, or  +-------------------------------+
-   |N|V|V|V|       |S| 126 or 127  | masking key, 0 or 4 bytes     |
-   | |1|2|3|       |K|             +-------------------------------+
-   +-+-+-+-+-------+-+-------------+ payload ...                   |
+ 0                   1                   2                   3
+ 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
++-+-+-+-+-------+-+-------------+-------------------------------+
+|F|R|R|R| opcode|M| length      | extended length, 0, 2 or 8 B  |
+|I|S|S|S|       |A| 0..125, or  +-------------------------------+
+|N|V|V|V|       |S| 126 or 127  | masking key, 0 or 4 bytes     |
+| |1|2|3|       |K|             +-------------------------------+
++-+-+-+-+-------+-+-------------+ payload ...                   |
 """
 
 import enum
-from typing import Never
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import InvalidMessage
@@ -69,7 +68,8 @@ def encode_message(message: Message) -> tuple[int, bytes]:
         InvalidMessage: it is no message, or holds what its kind cannot carry.
         InvalidClose: a close code or reason that may not be sent.
     """
-    match message:
+    found: object = message  # callers may be untyped
+    match found:
         case Text(text):
             try:
                 return FIN | Opcode.TEXT, text.encode()
@@ -84,12 +84,11 @@ def encode_message(message: Message) -> tuple[int, bytes]:
         case Close(code, reason):
             return FIN | Opcode.CLOSE, encode_close(code, reason)
         case _:
-            found: Never = message
             raise InvalidMessage(found, "Text, Binary, Ping, Pong or Close")
 
 
-def _as_bytes(message: Message, data: bytes) -> bytes:
-    if type(data) is bytes:
+def _as_bytes(message: Message, data: object) -> bytes:
+    if isinstance(data, bytes):
         return data
     if isinstance(data, bytearray | memoryview):
         return bytes(data)

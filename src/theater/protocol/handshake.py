@@ -122,7 +122,9 @@ def request_headers(host: str, key: str, subprotocols: Sequence[str], extra: Hea
     return Headers([field for field in fields if field[0] not in given] + list(extra))
 
 
-def check_response(status: int, headers: Headers, key: str, subprotocols: Sequence[str]) -> str | None | Refusal:
+def check_response(
+    status: int, headers: Headers, key: str, subprotocols: Sequence[str]
+) -> str | None | Refusal:
     """The client's checks of §4.1; returns the subprotocol that was agreed on.
 
     Args:

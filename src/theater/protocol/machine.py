@@ -25,7 +25,15 @@ import msgspec
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import LocalError, Reason
 from theater.protocol.close import ABNORMAL, decode_close, encode_close
-from theater.protocol.frames import FIN, MASK, MAX_CONTROL_PAYLOAD, Opcode, apply_mask, encode_frame, encode_message
+from theater.protocol.frames import (
+    FIN,
+    MASK,
+    MAX_CONTROL_PAYLOAD,
+    Opcode,
+    apply_mask,
+    encode_frame,
+    encode_message,
+)
 
 _TEXT_FRAME: Final = FIN | Opcode.TEXT
 _BINARY_FRAME: Final = FIN | Opcode.BINARY

@@ -24,7 +24,15 @@ from theater.contract import (
     Response,
     Text,
 )
-from theater.errors import ActorFailed, GuestError, InvalidMessage, InvalidReply, LocalError, MailboxFull, RequestTimeout
+from theater.errors import (
+    ActorFailed,
+    GuestError,
+    InvalidMessage,
+    InvalidReply,
+    LocalError,
+    MailboxFull,
+    RequestTimeout,
+)
 from theater.limits import Limits
 from theater.protocol.frames import FIN, Opcode, encode_frame, encode_message
 from theater.runtime.address import Address
@@ -35,7 +43,11 @@ from theater.runtime.outbox import Command, Outbox, SendEncoded, SendFrame, Send
 from theater.runtime.ports import BehaviourFactory, Clock
 
 _MESSAGES: Final = frozenset((Text, Binary, Ping, Pong, Close))
-_FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a handler may raise and the host survives
+_FAILURES: Final = (
+    Exception,
+    SystemExit,
+    asyncio.CancelledError,
+)  # what a handler may raise and the host survives
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 log = logging.getLogger("theater.actor")
@@ -244,7 +256,9 @@ class Cell:
         """
         _check_data(message)
         if address == self.address:
-            raise LocalError(f"{address} cannot make a request to itself: its turn would wait for its own end")
+            raise LocalError(
+                f"{address} cannot make a request to itself: its turn would wait for its own end"
+            )
         seconds = self._limits.request_timeout if timeout is None else timeout
         answer = self._others.cell(address).call("handle_message", message, self.address)
 
@@ -273,7 +287,7 @@ class Cell:
         self._busy = self.outbox.open = True
         self.counters.turns += 1
         try:
-            if type(item) is Delivery:
+            if isinstance(item, Delivery):
                 if type(item.event) is Connected:
                     self._connections[item.connection.id] = item.connection
                 elif type(item.event) is Closed:
@@ -295,7 +309,7 @@ class Cell:
                 self._task = task
             return
         try:
-            if type(item) is Delivery:
+            if isinstance(item, Delivery):
                 frames = [encode_message(message) for message in _replies(result)]
                 self.outbox.commit()
                 for frame in frames:
@@ -326,7 +340,7 @@ class Cell:
         self._busy = self.outbox.open = False
         self.counters.errors += 1
         extra = {"actor": str(self.address)}
-        if type(item) is Delivery:
+        if isinstance(item, Delivery):
             what = f"handle_websocket, {type(item.event).__name__} of connection {item.connection.id}"
             extra["connection"] = str(item.connection.id)
             if type(item.event) is not Error and type(item.event) is not Closed:
@@ -369,7 +383,7 @@ class Cell:
 
 
 def _refuse(item: Delivery | Call, address: Address) -> None:
-    if type(item) is Call and item.answer is not None and not item.answer.done():
+    if isinstance(item, Call) and item.answer is not None and not item.answer.done():
         item.answer.set_exception(ActorFailed(str(address)))
 
 

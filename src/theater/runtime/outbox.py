@@ -89,14 +89,14 @@ class Outbox:
         """Carries out what the turn has done."""
         entries, self.entries = self.entries, []
         for entry in entries:
-            if type(entry) is not Undo:
+            if not isinstance(entry, Undo):
                 self._execute(entry)
 
     def drop(self) -> None:
         """Takes back what the turn has done."""
         while self.entries:
             entry = self.entries.pop()
-            if type(entry) is Undo:
+            if isinstance(entry, Undo):
                 entry.restore()
 
     def _keep(self, entry: Command | Undo) -> None:

@@ -58,7 +58,9 @@ class ActorSystem:
             raise NoSuchActor(str(address))
         if cell is None and len(self._cells) >= self._limits.max_actors:
             raise MailboxFull(str(address))
-        cell = Cell(address, kind.create, self, self._clock, self.counters[kind.name], self._limits, self._loop)
+        cell = Cell(
+            address, kind.create, self, self._clock, self.counters[kind.name], self._limits, self._loop
+        )
         if cell.failed:
             self._cells.pop(address, None)
         else:

@@ -249,7 +249,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if waiting > self._hub.limits.max_send_queue and self._machine.state is State.OPEN:
             self._machine.close(Reason.TOO_SLOW.close_code, "reads too slowly")
             self._flush_later()
-            self._cell.receive(self._connection, Error(f"reads too slowly: {waiting} bytes are waiting for it"))
+            self._cell.receive(
+                self._connection, Error(f"reads too slowly: {waiting} bytes are waiting for it")
+            )
 
     def _await_close(self) -> None:
         """Waits for the peer's close frame; nothing else from it counts any more."""

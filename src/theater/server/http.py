@@ -65,7 +65,7 @@ class HttpApplication:
             return self._no_page(scope, segments)
         if not _allowed(method, match.route.methods):
             return _not_allowed(match.route.methods)
-        body = await self._body(scope, receive)
+        body = await self._body(receive)
         if isinstance(body, Response):
             return body
         return await self._ask(_request(scope, path, match, body), match)
@@ -92,7 +92,7 @@ class HttpApplication:
             return refusal_response(refusal)
         return Response.text("This server cannot upgrade the connection here.\n", 400)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | Response:
+    async def _body(self, receive: Receive) -> bytes | Response:
         limit = self._limits.max_body
         too_large = Response(
             413, {"content-type": "text/plain"}, f"The request body has more than {limit} bytes.\n"

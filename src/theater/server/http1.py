@@ -9,7 +9,7 @@ import asyncio
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from theater.contract import Headers, Peer
@@ -51,7 +51,8 @@ class Http1Connection(HttpToolsProtocol):
 
     def _upgrade(self, early: bytes) -> None:
         self.connections.discard(self)
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever it says
+        if cycle is not None and not cycle.response_complete:
             # An earlier request is still being answered, so there is no one to upgrade with.
             self.transport.close()
             return

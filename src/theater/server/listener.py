@@ -8,7 +8,6 @@ from email.utils import formatdate
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from theater.contract import Response
 from theater.errors import Reason
 from theater.limits import Limits
 from theater.server.connection import Hub
@@ -89,7 +88,9 @@ class Listener:
                     await asyncio.wait(self._state.tasks)
                 await self._hub.until_empty()
         except TimeoutError:
-            log.warning("%d connections did not end within the drain timeout and were dropped", len(self._hub.open))
+            log.warning(
+                "%d connections did not end within the drain timeout and were dropped", len(self._hub.open)
+            )
         finally:
             for connection in list(self._hub.open):
                 connection.abort()

@@ -1,0 +1,11 @@
+"""The proposal's WebSocket actor: what a client sends comes back."""
+
+from theater import Actor, Binary, Connection, Event, Message, Received, Text
+
+
+class Echo(Actor):
+    def handle_websocket(self, connection: Connection, event: Event) -> Message | None:
+        match event:
+            case Received(Text() | Binary() as message):
+                return message
+        return None

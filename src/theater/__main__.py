@@ -1,0 +1,5 @@
+"""`python -m theater`."""
+
+from theater.cli import main
+
+main()

@@ -119,7 +119,7 @@ class Cell:
         self._draining = False
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
-        self._busy = self.outbox.open = True
+        self.outbox.open = True
         init = Call("init", (), None)
         try:
             self._behaviour = create(self)
@@ -139,12 +139,12 @@ class Cell:
 
     def receive(self, connection: Connection, event: Event) -> None:
         """Handles an event of a connection, now or when its turn has come."""
-        if self._busy:
+        outbox = self.outbox
+        if outbox.open:
             self._mailbox.put(Delivery(connection, event), connection.wire)
             return
         # The common case of `_run`, unrolled: a synchronous handler with at most one reply.
-        outbox = self.outbox
-        self._busy = outbox.open = True
+        outbox.open = True
         self.counters.turns += 1
         try:
             reply = self._handle_websocket(connection, event)
@@ -155,10 +155,10 @@ class Cell:
             self._fail(Delivery(connection, event), error)
         else:
             if plain:
-                self._busy = outbox.open = False
+                outbox.open = False
             else:
                 self._settle(Delivery(connection, event), reply)
-        if self._mailbox:
+        if self._mailbox.items:
             self._next()
 
     def closed(self, connection: Connection, event: Closed) -> None:
@@ -181,7 +181,7 @@ class Cell:
             answer.set_exception(ActorFailed(str(self.address)))
             return answer
         call = Call(handler, arguments, answer)
-        if self._busy:
+        if self.outbox.open:
             self._mailbox.put(call)
         else:
             self._run(call)
@@ -196,7 +196,7 @@ class Cell:
     @property
     def queued(self) -> int:
         """Events and calls that wait for their turn."""
-        return len(self._mailbox)
+        return len(self._mailbox.items)
 
     @property
     def full(self) -> bool:
@@ -276,7 +276,7 @@ class Cell:
     # Turns
 
     def _deliver(self, connection: Connection, event: Event) -> None:
-        if self._busy:
+        if self.outbox.open:
             self._mailbox.put(Delivery(connection, event))
         else:
             self._run(Delivery(connection, event))
@@ -284,7 +284,7 @@ class Cell:
 
     def _run(self, item: Delivery | Call) -> None:
         """Begins a turn, and ends it unless the handler waits."""
-        self._busy = self.outbox.open = True
+        self.outbox.open = True
         self.counters.turns += 1
         try:
             if isinstance(item, Delivery):
@@ -322,7 +322,7 @@ class Cell:
         except _FAILURES as error:
             self._fail(item, error)
         else:
-            self._busy = self.outbox.open = False
+            self.outbox.open = False
 
     async def _wait(self, item: Delivery | Call, awaitable: Awaitable[object]) -> None:
         try:
@@ -337,7 +337,7 @@ class Cell:
     def _fail(self, item: Delivery | Call, error: BaseException) -> None:
         """Ends a turn that raised: nothing it did remains, and who waits for it is told so."""
         self.outbox.drop()
-        self._busy = self.outbox.open = False
+        self.outbox.open = False
         self.counters.errors += 1
         extra = {"actor": str(self.address)}
         if isinstance(item, Delivery):
@@ -351,7 +351,7 @@ class Cell:
             _refuse(item, self.address)
             if item.handler == "init":
                 self.failed = True
-                while self._mailbox:
+                while self._mailbox.items:
                     _refuse(self._mailbox.take(), self.address)
         log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
 
@@ -361,7 +361,7 @@ class Cell:
             return
         self._draining = True
         try:
-            while self._mailbox and not self._busy:
+            while self._mailbox.items and not self.outbox.open:
                 self._run(self._mailbox.take())
         finally:
             self._draining = False

@@ -24,12 +24,15 @@ class Mailbox(Generic[T]):
     Args:
         high_water: items at which a source is paused.
         low_water: items at which all paused sources are resumed.
+
+    Attributes:
+        items: what waits; to be looked at, not changed.
     """
 
-    __slots__ = ("_high_water", "_items", "_low_water", "_paused")
+    __slots__ = ("_high_water", "_low_water", "_paused", "items")
 
     def __init__(self, high_water: int, low_water: int) -> None:
-        self._items: deque[T] = deque()
+        self.items: deque[T] = deque()
         self._high_water = high_water
         self._low_water = low_water
         self._paused: set[Source] = set()
@@ -37,23 +40,23 @@ class Mailbox(Generic[T]):
     @property
     def full(self) -> bool:
         """Whether the high-water mark is reached."""
-        return len(self._items) >= self._high_water
+        return len(self.items) >= self._high_water
 
     def put(self, item: T, source: Source | None = None) -> None:
         """Queues an item and, at the high-water mark, pauses where it came from."""
-        self._items.append(item)
+        self.items.append(item)
         if source is not None and self.full and source not in self._paused:
             self._paused.add(source)
             source.pause_reading()
 
     def put_first(self, item: T) -> None:
         """Queues an item before all others."""
-        self._items.appendleft(item)
+        self.items.appendleft(item)
 
     def take(self) -> T:
         """Removes the first item and, at the low-water mark, resumes what was paused."""
-        item = self._items.popleft()
-        if self._paused and len(self._items) <= self._low_water:
+        item = self.items.popleft()
+        if self._paused and len(self.items) <= self._low_water:
             paused, self._paused = self._paused, set()
             for source in paused:
                 source.resume_reading()
@@ -62,6 +65,3 @@ class Mailbox(Generic[T]):
     def forget(self, source: Source) -> None:
         """Lets go of a source that is gone."""
         self._paused.discard(source)
-
-    def __len__(self) -> int:
-        return len(self._items)

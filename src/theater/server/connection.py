@@ -19,6 +19,10 @@ READ_BUFFER: Final = 256 * 1024  # bytes, for all connections of one loop togeth
 _MAILBOX: Final = 1  # why reading is paused, a bit each
 _BACKLOG: Final = 2
 
+_NO_PROTOCOL: Final = asyncio.Protocol()
+_CLOSING: Final = State.CLOSING
+_ENDING: Final = State.ENDING
+
 
 class Hub:
     """What all WebSockets of one event loop share.
@@ -32,6 +36,8 @@ class Hub:
     Attributes:
         buffer: where every read goes. A connection takes what it needs before the next read.
         open: the connections that have not ended.
+        reading: a read is being handled.
+        waiting: connections that have something to write when it has been.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class Hub:
         self.new_id = new_id
         self.open: set[WebSocketConnection] = set()
         self.reading = False
-        self._waiting: list[WebSocketConnection] = []
+        self.waiting: list[WebSocketConnection] = []
         self._scheduled = False
         self._empty: asyncio.Event | None = None
         self.call_soon = loop.call_soon
@@ -51,14 +57,14 @@ class Hub:
     def flush_later(self, connection: "WebSocketConnection") -> None:
         """Puts down a connection that has something to write: when the current read is handled, or
         in the loop's next round if there is none."""
-        self._waiting.append(connection)
+        self.waiting.append(connection)
         if not self.reading and not self._scheduled:
             self._scheduled = True
             self.call_soon(self._flush_scheduled)
 
     def flush(self) -> None:
         """Writes what was put down."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for connection in waiting:
             connection.flush()
 
@@ -93,6 +99,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_cell",
         "_connection",
+        "_ended",
         "_flushing",
         "_hub",
         "_machine",
@@ -113,15 +120,20 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._paused = 0
         self._writable = True
         self._flushing = False
+        self._ended = False
         self._timer: Timer | None = None
 
     def start(self, early: bytes) -> None:
         """Begins, with the bytes that came right behind the handshake."""
         self._hub.open.add(self)
+        # uvloop holds on to the last protocol that is not buffered, which would keep the HTTP
+        # connection and its parser in memory as long as the WebSocket.
+        self._transport.set_protocol(_NO_PROTOCOL)
         self._transport.set_protocol(self)
         self._cell.connected(self._connection)
         if early:
-            self._received(early, len(early))
+            self._hub.buffer[: len(early)] = early
+            self.buffer_updated(len(early))
 
     def shut_down(self, reason: Reason) -> None:
         """Begins the closing handshake because the server stops."""
@@ -137,7 +149,34 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         return self._hub.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._received(self._hub.buffer, nbytes)
+        """Handles what was read; with 0, goes on with what an earlier read has left."""
+        hub = self._hub
+        machine = self._machine
+        cell = self._cell
+        counters = cell.counters
+        connection = self._connection
+        counters.bytes_in += nbytes
+        # What is sent meanwhile, here and to others, is written when all is handled.
+        hub.reading = self._flushing = True
+        events = machine.receive(hub.buffer, nbytes)
+        while events:
+            counters.messages_in += len(events)
+            for event in events:
+                kind = type(event)
+                if kind is Text or kind is Binary or kind is Ping or kind is Pong:
+                    if machine.state is not _CLOSING:  # the actor may close while it handles this read
+                        cell.receive(connection, Received(event))  # type: ignore[arg-type]
+                elif isinstance(event, Failure):
+                    cell.receive(connection, Error(event.problem))
+            if not machine.behind or self._paused:
+                break
+            events = machine.receive()
+        hub.reading = False
+        self.flush()
+        if hub.waiting:
+            hub.flush()
+        if machine.state >= _ENDING:
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -155,42 +194,15 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._writable = True
         self._resume(_BACKLOG)
 
-    def _received(self, data: bytes | bytearray, size: int) -> None:
-        if self._machine.state is State.CLOSED:  # the last of what a failed peer had sent
-            return
-        hub = self._hub
-        hub.reading = True
-        self._cell.counters.bytes_in += size
-        self._handle(data, size)
-        while self._machine.behind and not self._paused:
-            self._handle(b"", 0)
-        hub.reading = False
-        hub.flush()
-
-    def _handle(self, data: bytes | bytearray, size: int) -> None:
-        machine = self._machine
-        cell = self._cell
-        events = machine.receive(data, size)
-        cell.counters.messages_in += len(events)
-        for event in events:
-            match event:
-                case Text() | Binary() | Ping() | Pong():
-                    if machine.state is not State.CLOSING:  # the actor may close while it handles this read
-                        cell.receive(self._connection, Received(event))
-                case Failure(_, problem):
-                    cell.receive(self._connection, Error(problem))
-        if machine.out and not self._flushing:  # pongs
-            self._flush_later()
-        if machine.state >= State.ENDING:
-            self._end()
-
     def _end(self) -> None:
         """Ends the TCP connection when the closing handshake is over (RFC 6455 §7.1.1)."""
-        failed = self._machine.failed
+        if self._ended:
+            return
+        self._ended = True
         self._machine.finish()
         self.flush()
         self._set_deadline()
-        if failed and self._transport.can_write_eof():
+        if self._machine.failed and self._transport.can_write_eof():
             # The peer may still be sending. Closing now would reset the connection, and with it
             # the close frame that says why.
             self._transport.write_eof()
@@ -239,7 +251,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         counters.bytes_out += len(data)
         out.clear()
         self._transport.write(data)
-        if machine.state is State.CLOSING:
+        if machine.state is _CLOSING:
             self._await_close()
         elif not self._writable:
             self._check_backlog()
@@ -280,6 +292,6 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _catch_up(self) -> None:
         """Handles what was read before the pause, then reads on."""
         if self._machine.behind and not self._paused:
-            self._received(b"", 0)
+            self.buffer_updated(0)
         if not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -49,12 +49,16 @@ class Theater:
         router = Router(route for manifest in manifests for route in manifest.routes)
         self._hub = Hub(loop, clock, limits, new_ids())
         application = HttpApplication(self.system, router, self._pages(health, metrics), limits)
-        self.upgrader = Upgrader(self.system, router, self._hub)
-        self._listener = Listener(application, self.upgrader, self._hub, limits, loop)
+        upgrader = Upgrader(self.system, router, self._hub)
+        self._listener = Listener(application, upgrader, self._hub, limits, loop)
 
     async def start(self, sock: socket.socket) -> None:
         """Serves on a bound socket."""
         await self._listener.start(sock)
+
+    def new_connection(self) -> asyncio.Protocol:
+        """The protocol for a connection that was accepted elsewhere."""
+        return self._listener.new_connection()
 
     async def stop(self, reason: Reason = Reason.GOING_AWAY) -> None:
         """Stops accepting, closes all connections, lets turns end, bounded by the drain timeout."""

@@ -39,7 +39,7 @@ class Http1Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self._upgrade(data[upgrade.args[0] :])
-                self.parser = None  # it points back here; without it no garbage collection is needed
+                self.parser = None  # type: ignore[assignment]  # it points back here; without it no garbage collection is needed
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 

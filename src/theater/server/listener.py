@@ -60,9 +60,10 @@ class Listener:
     async def start(self, sock: socket.socket) -> None:
         """Accepts connections on a bound socket."""
         self._tick()
-        self._server = await self._loop.create_server(self._protocol, sock=sock, backlog=2048)
+        self._server = await self._loop.create_server(self.new_connection, sock=sock, backlog=2048)
 
-    def _protocol(self) -> Http1Connection:
+    def new_connection(self) -> Http1Connection:
+        """The protocol for an accepted connection."""
         return Http1Connection(self._config, self._state, self._loop, self._upgrader)
 
     def _tick(self) -> None:
@@ -75,9 +76,8 @@ class Listener:
 
         When it is cancelled it drops who is left at once.
         """
-        if self._server is None:
-            return
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for connection in list(self._hub.open):
             connection.shut_down(reason)
         for http in list(self._state.connections):

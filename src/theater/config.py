@@ -23,6 +23,7 @@ RESERVED: Final = "_theater"  # first segment of the server's own pages
 
 _EXPECTED: Final = f"a manifest, a folder with a {FILE_NAME}, or file.py:Class"
 _KINDS: Final[tuple[Kind, ...]] = ("websocket-server", "http-server")
+_KEYS: Final = {"websocket-server": ("max_message",), "http-server": ("methods",)}  # of one kind only
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]*")
 
 
@@ -146,17 +147,13 @@ class _ManifestReader:
         if kind is not None and kind not in _KINDS:
             self._mistake(key + "type", repr(kind), f"one of {', '.join(_KINDS)}")
             return None
-        known = (
-            ("type", "path", "instance")
-            if kind == "websocket-server"
-            else ("type", "path", "instance", "methods")
-        )
-        self._known(table, key, known)
+        self._known(table, key, ("type", "path", "instance", *_KEYS.get(kind or "", ())))
         pattern = self._pattern(table, key)
         instance = self._text(table, key, "instance", "text such as '{room}'", "")
         if instance and pattern is not None:
             self._check_instance(instance, pattern, key)
         methods = self._methods(table, key)
+        max_message = self._size(table, key, "max_message")
         if kind is None or pattern is None:
             return None
         if kind == "http-server" and actor is not None and not _overrides(actor, "handle_request"):
@@ -165,7 +162,7 @@ class _ManifestReader:
                 f"'http-server', but {actor.__name__} has no handle_request",
                 "a class that defines handle_request",
             )
-        return Route(kind, pattern, name, instance or "", methods)
+        return Route(kind, pattern, name, instance or "", methods, max_message)
 
     def _pattern(self, table: dict[str, Any], key: str) -> Pattern | None:
         text = self._text(table, key, "path", "text such as '/rooms/{room}'")
@@ -197,6 +194,13 @@ class _ManifestReader:
             self._mistake(key + "methods", _show(methods), "a list of HTTP methods such as ['GET', 'POST']")
             return ()
         return tuple(methods)
+
+    def _size(self, table: dict[str, Any], prefix: str, key: str) -> int:
+        value = table.get(key, 0)
+        if type(value) is not int or value < 0 or (key in table and value == 0):
+            self._mistake(prefix + key, _show(value), "a number of bytes, such as 1_048_576")
+            return 0
+        return value
 
     def _text(
         self, table: dict[str, Any], prefix: str, key: str, expected: str, default: str | None = None

@@ -19,7 +19,7 @@ from theater.protocol.handshake import Refusal, check_response, request_headers
 from theater.protocol.machine import Machine, Role, State
 
 _QUEUE: Final = 16  # messages that wait for `receive` before the socket is no longer read
-_GOODBYE: Final = 5.0  # seconds for the server to close the TCP connection
+_GOODBYE: Final = 2.5  # seconds to answer a close frame, and again for the server to end the connection
 _QUOTED: Final = 200  # bytes of a refusal's body that are told
 
 
@@ -142,6 +142,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._ended: asyncio.Future[None] = loop.create_future()
         self._paused = False
+        self._waiting = False  # in `receive`, so whatever came before has been answered
         self._body = b""
 
     # What it is for
@@ -153,7 +154,7 @@ class ClientConnection(asyncio.Protocol):
             ConnectionEnded: it has been closed.
             InvalidMessage, InvalidClose: it cannot be sent.
         """
-        if self._machine.state is not State.OPEN:
+        if not self._machine.may_send():
             raise self._end_error()
         self._machine.send(message)
         self._flush()
@@ -161,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def send_chunk(self, data: str | bytes, last: bool) -> None:
         """Sends a piece of a message as a frame of its own, and waits while the peer does not read."""
-        if self._machine.state is not State.OPEN:
+        if not self._machine.may_send():
             raise self._end_error()
         self._machine.send_chunk(data, last)
         self._flush()
@@ -174,10 +175,15 @@ class ClientConnection(asyncio.Protocol):
             ConnectionEnded: there are no more.
         """
         while not self._messages:
+            self._finish()
             if self.closed is not None:
                 raise ConnectionEnded(self.closed.code, self.closed.reason)
             self._arrival.clear()
-            await self._arrival.wait()
+            self._waiting = True
+            try:
+                await self._arrival.wait()
+            finally:
+                self._waiting = False
         message = self._messages.popleft()
         if self._paused and len(self._messages) <= _QUEUE // 2:
             self._resume()
@@ -215,6 +221,7 @@ class ClientConnection(asyncio.Protocol):
             InvalidClose: the code or reason may not be sent.
         """
         self._machine.close(code, reason)
+        self._finish()
         self._flush()
         self._resume()
         try:
@@ -331,9 +338,16 @@ class ClientConnection(asyncio.Protocol):
             events = machine.receive()
         self._arrival.set()
         if machine.state >= State.ENDING:
-            machine.finish()
+            # The peer's close frame is answered when what came before it has been, or soon.
+            if self._waiting and not self._messages:
+                self._finish()
+            self._loop.call_later(_GOODBYE, self._finish)
             # RFC 6455 §7.1.1: the server closes the TCP connection first
-            self._loop.call_later(_GOODBYE, self.abort)
+            self._loop.call_later(2 * _GOODBYE, self.abort)
+        self._flush()
+
+    def _finish(self) -> None:
+        self._machine.finish()
         self._flush()
 
     def _pause(self) -> None:

@@ -54,7 +54,7 @@ class State(enum.IntEnum):
 
     OPEN = 0
     CLOSING = 1  # our close frame is out, the peer's is awaited
-    ENDING = 2  # the peer's close frame or fault is known, `finish` is due
+    ENDING = 2  # the peer has closed or is at fault; replies may go out until `finish`
     CLOSED = 3
 
 
@@ -435,6 +435,12 @@ class Machine:
 
     # Sending
 
+    def may_send(self) -> bool:
+        """Whether messages still go out."""
+        # §5.5.1: "The application MUST NOT send any more data frames after sending a Close frame."
+        # After receiving one it may: replies to what came before it go out before the answer.
+        return self.state is State.OPEN or self.state is State.ENDING
+
     def send(self, message: Message) -> None:
         """Sends a message, or begins the closing handshake; does nothing once that has begun.
 
@@ -456,9 +462,11 @@ class Machine:
 
     def send_frame(self, first: int, payload: bytes) -> None:
         """Sends what `encode_message` made of a message."""
-        if self.state is not State.OPEN:
+        if not self.may_send():
             return
         if first == FIN | Opcode.CLOSE:
+            if self.state is State.ENDING:  # `finish` will answer the peer
+                return
             self.state = State.CLOSING
             self._shortcut = False
         elif self._sending and first < FIN | Opcode.CLOSE:
@@ -468,12 +476,12 @@ class Machine:
 
     def send_encoded(self, frame: bytes) -> None:
         """Sends a data frame that was encoded for many connections at once; for a server only."""
-        if self.state is State.OPEN:
+        if self.may_send():
             self.out.append(frame)
 
     def send_chunk(self, data: str | bytes, last: bool) -> None:
         """Sends a piece of a message as a frame of its own; control frames may go between them."""
-        if self.state is not State.OPEN:
+        if not self.may_send():
             return
         if self._sending:
             first: int = Opcode.CONTINUATION

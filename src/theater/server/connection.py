@@ -94,6 +94,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         request: what it was opened with.
         accept: what the actor said to that.
         transport: the socket.
+        max_message: bytes of one incoming message; the server's limit, if 0.
     """
 
     __slots__ = (
@@ -110,12 +111,18 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, hub: Hub, cell: Cell, request: UpgradeRequest, accept: Accept, transport: asyncio.Transport
+        self,
+        hub: Hub,
+        cell: Cell,
+        request: UpgradeRequest,
+        accept: Accept,
+        transport: asyncio.Transport,
+        max_message: int = 0,
     ) -> None:
         self._hub = hub
         self._cell = cell
         self._transport = transport
-        self._machine = Machine(Role.SERVER, hub.limits.max_message)
+        self._machine = Machine(Role.SERVER, max_message or hub.limits.max_message)
         self._connection = Connection(hub.new_id(), request, accept, self, cell.outbox)
         self._paused = 0
         self._writable = True

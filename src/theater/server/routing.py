@@ -110,6 +110,7 @@ class Route(msgspec.Struct, frozen=True):
         actor: name of the actor type.
         instance: key of the instance, with parameters in braces; empty for a single actor.
         methods: HTTP methods that are let through; all, if empty.
+        max_message: bytes of one incoming WebSocket message; the server's limit, if 0.
     """
 
     kind: Kind
@@ -117,6 +118,7 @@ class Route(msgspec.Struct, frozen=True):
     actor: str
     instance: str = ""
     methods: tuple[str, ...] = ()
+    max_message: int = 0
 
     def address(self, parameters: Mapping[str, str]) -> Address:
         """Whom a request with these parameters goes to."""

@@ -36,6 +36,7 @@ class _Pending(NamedTuple):
     offer: Offer
     request: UpgradeRequest
     cell: Cell
+    max_message: int
 
 
 class Upgrader:
@@ -89,7 +90,7 @@ class Upgrader:
         except MailboxFull:
             respond(transport, OVERLOADED)
             return
-        pending = _Pending(transport, early, offer, request, cell)
+        pending = _Pending(transport, early, offer, request, cell, match.route.max_message)
         if answer.done():
             self._decided(pending, answer)
         else:
@@ -97,7 +98,7 @@ class Upgrader:
             answer.add_done_callback(lambda answer: self._decided(pending, answer))
 
     def _decided(self, pending: _Pending, answer: "asyncio.Future[Any]") -> None:
-        transport, early, offer, request, cell = pending
+        transport, early, offer, request, cell, max_message = pending
         if transport.is_closing():
             return
         try:
@@ -118,7 +119,7 @@ class Upgrader:
                 respond(transport, FAILED)
                 return
             transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % bytes(headers))
-            WebSocketConnection(self._hub, cell, request, decision, transport).start(early)
+            WebSocketConnection(self._hub, cell, request, decision, transport, max_message).start(early)
             transport.resume_reading()
 
     def _by_hand(self, pending: _Pending, response: Response) -> Accept | Response:

@@ -1,0 +1,1 @@
+"""Processes: starting and ending them, and asking the kernel what they used."""

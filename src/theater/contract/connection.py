@@ -40,7 +40,7 @@ def check_tags(tags: Iterable[str]) -> frozenset[str]:
 
     Raises:
         TypeError: a tag is no text, or one text was given instead of several.
-        ValueError: too many tags, or a tag that is empty or too long.
+        ValueError: too many tags, or a tag that is empty, too long or no Unicode.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags must be a set or list of texts, not the text {tags!r}")
@@ -50,6 +50,7 @@ def check_tags(tags: Iterable[str]) -> frozenset[str]:
     for tag in found:
         if not isinstance(tag, str):
             raise TypeError(f"a tag must be text, not {type(tag).__name__}")
+        tag.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
             raise ValueError(f"a tag has 1 to {MAX_TAG_LENGTH} characters, not {len(tag)}")
     return found
@@ -58,13 +59,19 @@ def check_tags(tags: Iterable[str]) -> frozenset[str]:
 def pack_attachment(value: object) -> bytes | None:
     """Encodes an attachment as MessagePack; None stands for no attachment.
 
+    Plain data comes back as it was: texts, numbers, booleans, bytes, lists and dictionaries.
+    Tuples and sets come back as lists, dates and times as text.
+
     Raises:
-        TypeError: the value is not plain data (texts, numbers, bytes, lists, dictionaries).
-        ValueError: it is too large.
+        TypeError: the value cannot be encoded.
+        ValueError: it is too large, or holds an integer of more than 64 bits.
     """
     if value is None:
         return None
-    packed = msgspec.msgpack.encode(value)
+    try:
+        packed = msgspec.msgpack.encode(value)
+    except (OverflowError, RecursionError) as error:
+        raise ValueError(f"an attachment cannot hold this: {error}") from error
     if len(packed) > MAX_ATTACHMENT:
         raise ValueError(f"an attachment has at most {MAX_ATTACHMENT} bytes, not {len(packed)}")
     return packed

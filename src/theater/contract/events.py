@@ -10,7 +10,11 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
-    """A message arrived. A ping has been answered already."""
+    """A message arrived.
+
+    Pings, which have been answered already, and pongs arrive this way too, so say which kinds you
+    mean: `case Received(Text(text))`.
+    """
 
     message: Incoming
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, overload
 from urllib.parse import parse_qsl
 
 from theater.errors import InvalidHeader
@@ -13,7 +13,35 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-class Headers:
+class _MultiMap:
+    """What `Headers` and `Query` have in common: names, each with values in order."""
+
+    __slots__ = ()
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of this name, in order."""
+        raise NotImplementedError
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of this name."""
+        values = self.get_all(name)
+        return values[0] if values else default
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return values[0]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
+
+
+class Headers(_MultiMap):
     """HTTP header fields in the order they came; names compare without case and read in lower case.
 
     Held as one block of bytes and read from it on demand: a connection keeps the headers of its
@@ -33,6 +61,8 @@ class Headers:
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         lines = ["\r\n"]
         for name, value in pairs:
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise InvalidHeader(name, value, "its name and value must be text")
             if not _TOKEN.fullmatch(name):
                 raise InvalidHeader(name, value, "the name is not an HTTP token")
             value = value.strip(" \t")
@@ -45,12 +75,17 @@ class Headers:
     def from_wire(cls, fields: Iterable[tuple[bytes, bytes]]) -> "Headers":
         """Takes fields that an HTTP parser has checked; names must be in lower case already."""
         self = cls.__new__(cls)
-        self._block = b"\r\n" + b"".join([b"%b: %b\r\n" % pair for pair in fields])
+        # RFC 9110 §5.5: white space around a value is no part of it
+        self._block = b"\r\n" + b"".join(
+            [b"%b: %b\r\n" % (name, value.strip(b" \t")) for name, value in fields]
+        )
         return self
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of this name, in order."""
-        key = b"\r\n" + name.lower().encode("latin-1", "replace") + b": "
+        if not _TOKEN.fullmatch(name):
+            return []
+        key = b"\r\n" + name.lower().encode() + b": "
         found = []
         start = self._block.find(key)
         while start >= 0:
@@ -59,24 +94,10 @@ class Headers:
             start = self._block.find(key, end)
         return found
 
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first field of this name."""
-        values = self.get_all(name)
-        return values[0] if values else default
-
     def tokens(self, name: str) -> list[str]:
         """The comma-separated elements of all fields of this name (RFC 9110 §5.6.1)."""
         parts = (part.strip(" \t") for value in self.get_all(name) for part in value.split(","))
         return [part for part in parts if part]
-
-    def __getitem__(self, name: str) -> str:
-        values = self.get_all(name)
-        if not values:
-            raise KeyError(name)
-        return values[0]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         for line in self._block.decode("latin-1").split("\r\n")[1:-1]:
@@ -100,7 +121,7 @@ class Headers:
         return f"Headers({list(self)!r})"
 
 
-class Query:
+class Query(_MultiMap):
     """The query part of a URL; `str(query)` is its text as it came, without the question mark."""
 
     __slots__ = ("_text",)
@@ -111,20 +132,6 @@ class Query:
     def get_all(self, name: str) -> list[str]:
         """The decoded values of all parameters of this name, in order."""
         return [value for key, value in self if key == name]
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The decoded value of the first parameter of this name."""
-        values = self.get_all(name)
-        return values[0] if values else default
-
-    def __getitem__(self, name: str) -> str:
-        values = self.get_all(name)
-        if not values:
-            raise KeyError(name)
-        return values[0]
-
-    def __contains__(self, name: object) -> bool:
-        return any(key == name for key, _ in self)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(parse_qsl(self._text, keep_blank_values=True))

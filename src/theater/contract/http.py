@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from theater.contract.connection import check_tags, pack_attachment
+from theater.contract.connection import check_tags, pack_attachment, unpack_attachment
 from theater.contract.fields import Headers, Peer, Query
 
 
@@ -68,8 +68,11 @@ class Response:
         headers: Headers | Mapping[str, str] | Iterable[tuple[str, str]] = (),
         body: bytes | str = b"",
     ) -> None:
-        if not (status == 101 or 200 <= status <= 599):
+        if type(status) is not int or not (status == 101 or 200 <= status <= 599):
             raise ValueError(f"an HTTP status is 101 or 200 to 599, not {status!r}")
+        given: object = body  # callers may be untyped
+        if not isinstance(given, str | bytes | bytearray | memoryview):
+            raise TypeError(f"a body is text or bytes, not {type(body).__name__}")
         object.__setattr__(self, "status", status)
         object.__setattr__(self, "headers", Headers(headers))
         object.__setattr__(self, "body", body.encode() if isinstance(body, str) else bytes(body))
@@ -116,5 +119,5 @@ class Accept:
         object.__setattr__(self, "subprotocol", subprotocol)
         object.__setattr__(self, "headers", Headers(headers))
         object.__setattr__(self, "tags", check_tags(tags))
-        pack_attachment(attachment)
-        object.__setattr__(self, "attachment", attachment)
+        # A copy: the caller may go on to change its own.
+        object.__setattr__(self, "attachment", unpack_attachment(pack_attachment(attachment)))

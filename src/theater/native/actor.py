@@ -79,6 +79,10 @@ class Actor:
             message: what to send.
             exclude: a connection, or several, to leave out.
             tag: send only to connections with this tag.
+
+        Raises:
+            InvalidMessage, InvalidClose: it cannot be sent.
+            LocalError: the turn has done too much.
         """
         excluded = (exclude,) if isinstance(exclude, Connection) else exclude
         self._context.broadcast(message, excluded, tag)
@@ -89,6 +93,8 @@ class Actor:
         Raises:
             InvalidAddress, NoSuchActor: there can be no such actor.
             MailboxFull: it is not keeping up.
+            InvalidMessage: it is neither `Text` nor `Binary`.
+            LocalError: the turn has done too much.
         """
         self._context.send(_address(address), message)
 
@@ -107,6 +113,8 @@ class Actor:
             MailboxFull: it is not keeping up.
             ActorFailed: its handler raised.
             RequestTimeout: there was no answer in time.
+            InvalidMessage: it is neither `Text` nor `Binary`.
+            LocalError: an actor asked itself, or the timeout is no positive number.
         """
         return await self._context.request(_address(address), message, timeout)
 

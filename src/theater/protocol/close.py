@@ -24,13 +24,11 @@ def may_be_sent(code: int) -> bool:
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """The payload of a close frame; `NO_STATUS` makes an empty one.
+    """The payload of a close frame.
 
     Raises:
         InvalidClose: the code may not be sent, or the reason is too long.
     """
-    if code == NO_STATUS and not reason:
-        return b""
     if not may_be_sent(code):
         raise InvalidClose(code, reason, "allowed codes are 1000 to 1003, 1007 to 1014 and 3000 to 4999")
     encoded = reason.encode("utf-8", "replace")

@@ -21,7 +21,16 @@ try:  # the C routine; its package has a Python twin for platforms without it
 except ImportError:  # pragma: no cover
     from websockets.utils import apply_mask
 
-__all__ = ["FIN", "MASK", "MAX_CONTROL_PAYLOAD", "Opcode", "apply_mask", "encode_frame", "encode_message"]
+__all__ = [
+    "FIN",
+    "MASK",
+    "MAX_CONTROL_PAYLOAD",
+    "Opcode",
+    "apply_mask",
+    "encode_frame",
+    "encode_head",
+    "encode_message",
+]
 
 FIN = 0x80
 MASK = 0x80
@@ -39,6 +48,23 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
+def encode_head(first: int, size: int, masked: bool = False) -> bytes:
+    """Encodes the head of a frame, up to its masking key.
+
+    Args:
+        first: the first byte: FIN, reserved bits and opcode.
+        size: bytes of payload.
+        masked: whether a masking key follows.
+    """
+    mask = MASK if masked else 0
+    # §5.2: "the minimal number of bytes MUST be used to encode the length"
+    if size < 126:
+        return bytes((first, mask | size))
+    if size < 65536:
+        return bytes((first, mask | 126, size >> 8, size & 0xFF))
+    return bytes((first, mask | 127)) + size.to_bytes(8, "big")
+
+
 def encode_frame(first: int, payload: bytes, masking_key: bytes | None = None) -> bytes:
     """Encodes one frame.
 
@@ -47,18 +73,9 @@ def encode_frame(first: int, payload: bytes, masking_key: bytes | None = None) -
         payload: what it carries, unmasked.
         masking_key: 4 bytes that a client draws afresh for every frame (§5.3); none for a server.
     """
-    size = len(payload)
-    mask = 0 if masking_key is None else MASK
-    # §5.2: "the minimal number of bytes MUST be used to encode the length"
-    if size < 126:
-        head = bytes((first, mask | size))
-    elif size < 65536:
-        head = bytes((first, mask | 126, size >> 8, size & 0xFF))
-    else:
-        head = bytes((first, mask | 127)) + size.to_bytes(8, "big")
     if masking_key is None:
-        return head + payload
-    return head + masking_key + apply_mask(payload, masking_key)
+        return encode_head(first, len(payload)) + payload
+    return encode_head(first, len(payload), True) + masking_key + apply_mask(payload, masking_key)
 
 
 def encode_message(message: Message) -> tuple[int, bytes]:

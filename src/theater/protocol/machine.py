@@ -24,7 +24,7 @@ import msgspec
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import LocalError, Reason
-from theater.protocol.close import ABNORMAL, decode_close, encode_close
+from theater.protocol.close import ABNORMAL, NO_STATUS, decode_close, encode_close
 from theater.protocol.frames import (
     FIN,
     MASK,
@@ -32,6 +32,7 @@ from theater.protocol.frames import (
     Opcode,
     apply_mask,
     encode_frame,
+    encode_head,
     encode_message,
 )
 
@@ -79,7 +80,7 @@ _BINARY_FRAME: Final = FIN | Opcode.BINARY
 _SHORT_TEXT_HEADS: Final = tuple(bytes((_TEXT_FRAME, size)) for size in range(126))
 _OPEN: Final = State.OPEN
 _SHORT: Final = 126 + 6  # bytes of a masked frame from which its header is longer than 6
-_IN_PLACE: Final = 4096  # bytes from which unmasking through a memoryview beats a copy
+_IN_PLACE: Final = 4096  # bytes of payload from which a copy costs more than what avoids it
 _ABNORMAL: Final = Close(ABNORMAL)
 _BETWEEN_FRAMES: Final = -1
 _NO_PARTS: Final[list[str] | list[bytes]] = []  # shared by all connections between messages; never filled
@@ -501,7 +502,8 @@ class Machine:
     def finish(self) -> None:
         """Ends the closing handshake after `Close` or `Failure`; does nothing at other times."""
         if self.state is State.ENDING:
-            self._frame(FIN | Opcode.CLOSE, encode_close(self._answer.code, self._answer.reason))
+            code, reason = self._answer.code, self._answer.reason
+            self._frame(FIN | Opcode.CLOSE, b"" if code == NO_STATUS else encode_close(code, reason))
             self.state = State.CLOSED
 
     def lost(self) -> Close:
@@ -511,5 +513,9 @@ class Machine:
         return self.closed
 
     def _frame(self, first: int, payload: bytes) -> None:
-        key = None if self._masking_key is None else self._masking_key()
-        self.out.append(encode_frame(first, payload, key))
+        if self._masking_key is not None:
+            self.out.append(encode_frame(first, payload, self._masking_key()))
+        elif len(payload) < _IN_PLACE:
+            self.out.append(encode_frame(first, payload))
+        else:
+            self.out += (encode_head(first, len(payload)), payload)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import sys
 from collections.abc import Awaitable, Iterable, Mapping
 from types import MappingProxyType, NoneType, UnionType
@@ -238,6 +239,8 @@ class Cell:
         Raises:
             NoSuchActor: no such type.
             MailboxFull: it is not keeping up.
+            InvalidMessage: it is neither `Text` nor `Binary`.
+            LocalError: the turn has done too much.
         """
         _check_data(message)
         if self._others.cell(address).full:
@@ -252,7 +255,9 @@ class Cell:
             MailboxFull: it is not keeping up.
             ActorFailed: its handler raised.
             RequestTimeout: there was no answer in time.
-            LocalError: an actor asked itself, which could never be answered.
+            InvalidMessage: it is neither `Text` nor `Binary`.
+            LocalError: an actor asked itself, which could never be answered, or the timeout is no
+                positive number.
         """
         _check_data(message)
         if address == self.address:
@@ -260,6 +265,8 @@ class Cell:
                 f"{address} cannot make a request to itself: its turn would wait for its own end"
             )
         seconds = self._limits.request_timeout if timeout is None else timeout
+        if not 0 < seconds < math.inf:
+            raise LocalError(f"the timeout of a request must be a positive number of seconds, not {seconds}")
         answer = self._others.cell(address).call("handle_message", message, self.address)
 
         def expire() -> None:

@@ -6,7 +6,8 @@ class Counters:
 
     Attributes:
         connections: connections that were accepted.
-        messages_in, messages_out: WebSocket messages of all kinds.
+        messages_in: WebSocket messages that arrived, of all kinds.
+        messages_out: those that actors sent.
         bytes_in, bytes_out: bytes of WebSocket traffic, frame headers included.
         turns: turns that were begun.
         errors: turns that failed.

@@ -15,6 +15,7 @@ from theater.runtime.connection import Connection
 from theater.runtime.ports import Clock, Timer
 
 READ_BUFFER: Final = 256 * 1024  # bytes, for all connections of one loop together
+_JOIN: Final = 16 * 1024  # bytes that are joined to one buffer for a write; more go as they are
 
 _MAILBOX: Final = 1  # why reading is paused, a bit each
 _BACKLOG: Final = 2
@@ -220,16 +221,19 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send(self, message: Message) -> None:
         self._machine.send(message)
+        self._cell.counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
     def send_frame(self, first: int, payload: bytes) -> None:
         self._machine.send_frame(first, payload)
+        self._cell.counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
     def send_encoded(self, frame: bytes) -> None:
         self._machine.send_encoded(frame)
+        self._cell.counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
@@ -252,12 +256,15 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         out = machine.out
         if not out:
             return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        counters = self._cell.counters
-        counters.messages_out += len(out)
-        counters.bytes_out += len(data)
+        size = sum(map(len, out))
+        self._cell.counters.bytes_out += size
+        if len(out) == 1:
+            self._transport.write(out[0])
+        elif size < _JOIN:
+            self._transport.write(b"".join(out))
+        else:
+            self._transport.writelines(out)
         out.clear()
-        self._transport.write(data)
         if machine.state is _CLOSING:
             self._await_close()
         elif not self._writable:

@@ -79,7 +79,6 @@ _TEXT_FRAME: Final = FIN | Opcode.TEXT
 _BINARY_FRAME: Final = FIN | Opcode.BINARY
 _SHORT_TEXT_HEADS: Final = tuple(bytes((_TEXT_FRAME, size)) for size in range(126))
 _OPEN: Final = State.OPEN
-_SHORT: Final = 126 + 6  # bytes of a masked frame from which its header is longer than 6
 _IN_PLACE: Final = 4096  # bytes of payload from which a copy costs more than what avoids it
 _ABNORMAL: Final = Close(ABNORMAL)
 _BETWEEN_FRAMES: Final = -1
@@ -191,8 +190,8 @@ class Machine:
         self._masking_key = masking_key if role is Role.CLIENT else None
         self._max_message = max_message
         self._stream = stream
-        self._shortcuts = role is Role.SERVER and not stream and max_message >= _SHORT
-        self._shortcut = self._shortcuts  # and nothing is unfinished, see `receive`
+        self._shortcuts = role is Role.SERVER and not stream
+        self._shortcut = self._shortcuts  # and nothing is unfinished
         self._sending = False  # a message is going out in fragments
         self._rest = b""  # an unfinished frame header, or what a full batch left
         # The frame whose payload is arriving.
@@ -230,21 +229,6 @@ class Machine:
         """
         if end is None:
             end = len(data)
-        if (
-            self._shortcut
-            and 6 <= end < _SHORT
-            and data[1] == end + (MASK - 6)
-            and (data[0] == _TEXT_FRAME or data[0] == _BINARY_FRAME)
-        ):
-            # The commonest read of all: one short message, whole and alone. The general way would
-            # come to the same, in twice the time.
-            payload = apply_mask(data[6:end], data[2:6])
-            if data[0] == _BINARY_FRAME:
-                return [Binary(payload)]
-            try:
-                return [Text(payload.decode())]
-            except UnicodeDecodeError:
-                pass  # the general way knows what to do
         events: list[Output] = []
         if self.state >= State.ENDING:  # §5.5.1: nothing may follow a close frame
             return events
@@ -270,6 +254,44 @@ class Machine:
         if self.state is State.CLOSING:  # who has said goodbye does not listen
             return []
         return events
+
+    def receive_whole(self, data: bytes | bytearray, end: int) -> Text | Binary | None:
+        """A server's way to take the commonest read of all: one message of less than 64 KiB in one
+        frame, whole and alone.
+
+        Where it returns None, nothing has been taken, and `receive` is to be called. That would come
+        to the same here too, in twice the time.
+
+        Args:
+            data: the bytes.
+            end: how many of them count.
+        """
+        if not self._shortcut or end < 6:
+            return None
+        first = data[0]
+        size = data[1] - MASK
+        begin = 6
+        if size >= 126:
+            if size == 127 or end < 8:
+                return None
+            size = data[2] << 8 | data[3]
+            if size < 126:
+                return None
+            begin = 8
+        if (
+            begin + size != end
+            or size > self._max_message
+            or (first != _TEXT_FRAME and first != _BINARY_FRAME)
+        ):
+            return None
+        masked = data[begin:end] if size < _IN_PLACE else memoryview(data)[begin:end]
+        payload = apply_mask(masked, data[begin - 4 : begin])
+        if first == _BINARY_FRAME:
+            return Binary(payload)
+        try:
+            return Text(payload.decode())
+        except UnicodeDecodeError:  # `receive` knows what to do
+            return None
 
     def _parse(self, data: bytes | bytearray, end: int, events: list[Output]) -> int:
         """Parses until the data, the batch or the connection ends; returns how far it came."""
@@ -450,14 +472,22 @@ class Machine:
             InvalidClose: a close code or reason that may not be sent.
             LocalError: a message is going out in chunks.
         """
-        if type(message) is Text and self.state is _OPEN and self._masking_key is None and not self._sending:
-            try:
-                payload = message.text.encode()
-            except (AttributeError, UnicodeEncodeError):
-                payload = b""  # `encode_message` says what is wrong with it
-            size = len(payload)
-            if 0 < size < 126:
-                self.out.append(_SHORT_TEXT_HEADS[size] + payload)
+        if self.state is _OPEN and self._masking_key is None and not self._sending:
+            # What nearly all messages are, without the detours.
+            if type(message) is Text:
+                try:
+                    payload = message.text.encode()
+                except (AttributeError, UnicodeEncodeError):
+                    payload = b""  # `encode_message` says what is wrong with it
+                size = len(payload)
+                if 0 < size < 126:
+                    self.out.append(_SHORT_TEXT_HEADS[size] + payload)
+                    return
+                if size:
+                    self._frame(_TEXT_FRAME, payload)
+                    return
+            elif type(message) is Binary and type(message.data) is bytes:
+                self._frame(_BINARY_FRAME, message.data)
                 return
         self.send_frame(*encode_message(message))
 

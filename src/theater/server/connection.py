@@ -37,8 +37,6 @@ class Hub:
     Attributes:
         buffer: where every read goes. A connection takes what it needs before the next read.
         open: the connections that have not ended.
-        reading: a read is being handled.
-        waiting: connections that have something to write when it has been.
     """
 
     def __init__(
@@ -49,23 +47,22 @@ class Hub:
         self.limits = limits
         self.new_id = new_id
         self.open: set[WebSocketConnection] = set()
-        self.reading = False
-        self.waiting: list[WebSocketConnection] = []
+        self._waiting: list[WebSocketConnection] = []
         self._scheduled = False
         self._empty: asyncio.Event | None = None
         self.call_soon = loop.call_soon
 
     def flush_later(self, connection: "WebSocketConnection") -> None:
-        """Puts down a connection that has something to write: when the current read is handled, or
-        in the loop's next round if there is none."""
-        self.waiting.append(connection)
-        if not self.reading and not self._scheduled:
+        """Writes what a connection has put out, in the loop's next round, with all that it puts out
+        until then."""
+        self._waiting.append(connection)
+        if not self._scheduled:
             self._scheduled = True
-            self.call_soon(self._flush_scheduled)
+            self.call_soon(self._flush)
 
-    def flush(self) -> None:
-        """Writes what was put down."""
-        waiting, self.waiting = self.waiting, []
+    def _flush(self) -> None:
+        self._scheduled = False
+        waiting, self._waiting = self._waiting, []
         for connection in waiting:
             connection.flush()
 
@@ -80,10 +77,6 @@ class Hub:
         if self.open:
             self._empty = asyncio.Event()
             await self._empty.wait()
-
-    def _flush_scheduled(self) -> None:
-        self._scheduled = False
-        self.flush()
 
 
 class WebSocketConnection(asyncio.BufferedProtocol):
@@ -101,6 +94,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_cell",
         "_connection",
+        "_counters",
         "_ended",
         "_flushing",
         "_hub",
@@ -122,6 +116,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     ) -> None:
         self._hub = hub
         self._cell = cell
+        self._counters = cell.counters
         self._transport = transport
         self._machine = Machine(Role.SERVER, max_message or hub.limits.max_message)
         self._connection = Connection(hub.new_id(), request, accept, self, cell.outbox)
@@ -158,17 +153,23 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handles what was read; with 0, goes on with what an earlier read has left."""
-        hub = self._hub
+        self._counters.bytes_in += nbytes
+        self._flushing = True  # what is sent here meanwhile is written below
+        message = self._machine.receive_whole(self._hub.buffer, nbytes)
+        if message is not None:
+            self._counters.messages_in += 1
+            self._cell.receive(self._connection, Received(message))
+        else:
+            self._receive(nbytes)
+        self.flush()
+
+    def _receive(self, size: int) -> None:
         machine = self._machine
         cell = self._cell
-        counters = cell.counters
         connection = self._connection
-        counters.bytes_in += nbytes
-        # What is sent meanwhile, here and to others, is written when all is handled.
-        hub.reading = self._flushing = True
-        events = machine.receive(hub.buffer, nbytes)
+        events = machine.receive(self._hub.buffer, size)
         while events:
-            counters.messages_in += len(events)
+            self._counters.messages_in += len(events)
             for event in events:
                 kind = type(event)
                 if kind is Text or kind is Binary or kind is Ping or kind is Pong:
@@ -179,10 +180,6 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             if not machine.behind or self._paused:
                 break
             events = machine.receive()
-        hub.reading = False
-        self.flush()
-        if hub.waiting:
-            hub.flush()
         if machine.state >= _ENDING:
             self._end()
 
@@ -221,19 +218,19 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send(self, message: Message) -> None:
         self._machine.send(message)
-        self._cell.counters.messages_out += 1
+        self._counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
     def send_frame(self, first: int, payload: bytes) -> None:
         self._machine.send_frame(first, payload)
-        self._cell.counters.messages_out += 1
+        self._counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
     def send_encoded(self, frame: bytes) -> None:
         self._machine.send_encoded(frame)
-        self._cell.counters.messages_out += 1
+        self._counters.messages_out += 1
         if not self._flushing:
             self._flush_later()
 
@@ -256,14 +253,16 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         out = machine.out
         if not out:
             return
-        size = sum(map(len, out))
-        self._cell.counters.bytes_out += size
         if len(out) == 1:
+            self._counters.bytes_out += len(out[0])
             self._transport.write(out[0])
-        elif size < _JOIN:
-            self._transport.write(b"".join(out))
         else:
-            self._transport.writelines(out)
+            size = sum(map(len, out))
+            self._counters.bytes_out += size
+            if size < _JOIN:
+                self._transport.write(b"".join(out))
+            else:
+                self._transport.writelines(out)
         out.clear()
         if machine.state is _CLOSING:
             self._await_close()

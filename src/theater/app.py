@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ from theater.server.http import HttpApplication
 from theater.server.listener import Listener
 from theater.server.routing import Router
 from theater.server.upgrade import Upgrader
+
+log = logging.getLogger("theater")
 
 
 class Theater:
@@ -42,6 +45,7 @@ class Theater:
         clock: Clock | None = None,
     ) -> None:
         manifests = list(manifests)
+        self._limits = limits
         loop = asyncio.get_running_loop()
         clock = clock or LoopClock(loop)
         types = [ActorType(manifest.name, factory(manifest.actor)) for manifest in manifests]
@@ -61,9 +65,21 @@ class Theater:
         return self._listener.new_connection()
 
     async def stop(self, reason: Reason = Reason.GOING_AWAY) -> None:
-        """Stops accepting, closes all connections, lets turns end, bounded by the drain timeout."""
-        await self._listener.stop(reason)
-        await self.system.stop()
+        """Stops accepting, closes all connections, and lets turns end, for at most `drain_timeout`.
+
+        When it is cancelled it ends all that is left at once.
+        """
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout):
+                await self._listener.drain(reason)
+                await self.system.drain()
+        except TimeoutError:
+            log.warning("not everything ended within %g s", self._limits.drain_timeout)
+        finally:
+            dropped = self._listener.drop()
+            if dropped:
+                log.warning("dropped %d connections", dropped)
+            await self.system.stop()
 
     def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:
         pages: dict[str, Callable[[], Response]] = {}

@@ -95,6 +95,11 @@ class Cell:
         counters: totals of the actor's type.
         limits: of the mailbox and the turn.
         loop: where asynchronous handlers run.
+
+    Attributes:
+        failed: the actor could not start; the cell is of no use.
+        outbox: of the turn that is under way.
+        task: the turn that is under way, if its handler waits.
     """
 
     def __init__(
@@ -119,7 +124,7 @@ class Cell:
         self._mailbox: Mailbox[Delivery | Call] = Mailbox(limits.mailbox_high_water, limits.mailbox_low_water)
         self._draining = False
         self._stopped = False
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.outbox.open = True
         init = Call("init", (), None)
         try:
@@ -207,9 +212,11 @@ class Cell:
     async def stop(self) -> None:
         """Ends the actor: cancels the turn that is under way, and begins no other."""
         self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+        while self._mailbox.items:
+            _refuse(self._mailbox.take(), self.address)
 
     # What the actor does: `Context`
 
@@ -313,7 +320,7 @@ class Cell:
             # From 3.12 on the task runs at once, and costs little when it need not wait.
             task = asyncio.Task(self._wait(item, result), loop=self._loop, **_EAGER)
             if not task.done():
-                self._task = task
+                self.task = task
             return
         try:
             if isinstance(item, Delivery):
@@ -338,7 +345,7 @@ class Cell:
             self._fail(item, error)
         else:
             self._settle(item, result)
-        self._task = None
+        self.task = None
         self._next()
 
     def _fail(self, item: Delivery | Call, error: BaseException) -> None:
@@ -360,7 +367,10 @@ class Cell:
                 self.failed = True
                 while self._mailbox.items:
                     _refuse(self._mailbox.take(), self.address)
-        log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
+        if self._stopped:
+            log.warning("%s was stopped in %s", self.address, what, extra=extra)
+        else:
+            log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
 
     def _next(self) -> None:
         """Runs the turns that wait, until one of them waits itself."""

@@ -70,6 +70,11 @@ class ActorSystem:
     def __iter__(self) -> Iterator[Cell]:
         return iter(self._cells.values())
 
+    async def drain(self) -> None:
+        """Waits until no turn is under way."""
+        while tasks := [cell.task for cell in self if cell.task is not None]:
+            await asyncio.wait(tasks)
+
     async def stop(self) -> None:
         """Ends all actors."""
         for cell in list(self):

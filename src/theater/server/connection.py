@@ -1,6 +1,7 @@
 """The shell around one open WebSocket: between its socket, the protocol machine and its actor."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -23,6 +24,8 @@ _BACKLOG: Final = 2
 _NO_PROTOCOL: Final = asyncio.Protocol()
 _CLOSING: Final = State.CLOSING
 _ENDING: Final = State.ENDING
+
+log = logging.getLogger("theater.server")
 
 
 class Hub:
@@ -133,6 +136,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         # connection and its parser in memory as long as the WebSocket.
         self._transport.set_protocol(_NO_PROTOCOL)
         self._transport.set_protocol(self)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s: connection %d from %s", self._cell.address, self._connection.id, self._connection.peer
+            )
         self._cell.connected(self._connection)
         if early:
             self._hub.buffer[: len(early)] = early
@@ -188,6 +195,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._timer.cancel()
         self._hub.closed(self)
         closed = self._machine.lost()
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: connection %d ended: %s", self._cell.address, self._connection.id, closed)
         self._cell.closed(self._connection, Closed(closed.code, closed.reason))
 
     def pause_writing(self) -> None:

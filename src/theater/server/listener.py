@@ -1,7 +1,6 @@
 """Listening, and ending in good order."""
 
 import asyncio
-import logging
 import socket
 from email.utils import formatdate
 
@@ -15,8 +14,6 @@ from theater.server.http import HttpApplication
 from theater.server.http1 import Http1Connection
 from theater.server.upgrade import Upgrader
 
-log = logging.getLogger("theater.server")
-
 
 class Listener:
     """One listening socket for HTTP and WebSocket.
@@ -25,7 +22,7 @@ class Listener:
         application: for plain requests.
         upgrader: for requests to upgrade.
         hub: what the WebSockets share.
-        limits: for keep-alive and draining.
+        limits: for keep-alive.
         loop: the event loop.
     """
 
@@ -52,7 +49,6 @@ class Listener:
         self._state = ServerState()
         self._upgrader = upgrader
         self._hub = hub
-        self._limits = limits
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._clockwork: asyncio.TimerHandle | None = None
@@ -71,30 +67,25 @@ class Listener:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         self._clockwork = self._loop.call_later(1, self._tick)
 
-    async def stop(self, reason: Reason) -> None:
-        """Accepts no more, says goodbye to all, and waits for them, at most `drain_timeout`.
-
-        When it is cancelled it drops who is left at once.
-        """
+    async def drain(self, reason: Reason) -> None:
+        """Accepts no more, says goodbye to all connections, and waits until they have ended."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._hub.open):
             connection.shut_down(reason)
         for http in list(self._state.connections):
             http.shutdown()
-        try:
-            async with asyncio.timeout(self._limits.drain_timeout):
-                while self._state.tasks:
-                    await asyncio.wait(self._state.tasks)
-                await self._hub.until_empty()
-        except TimeoutError:
-            log.warning(
-                "%d connections did not end within the drain timeout and were dropped", len(self._hub.open)
-            )
-        finally:
-            for connection in list(self._hub.open):
-                connection.abort()
-            for http in list(self._state.connections):
-                http.transport.abort()
-            if self._clockwork is not None:
-                self._clockwork.cancel()
+        while self._state.tasks:
+            await asyncio.wait(self._state.tasks)
+        await self._hub.until_empty()
+
+    def drop(self) -> int:
+        """Ends what is left at once; returns how many WebSockets that were."""
+        left = list(self._hub.open)
+        for connection in left:
+            connection.abort()
+        for http in list(self._state.connections):
+            http.transport.abort()
+        if self._clockwork is not None:
+            self._clockwork.cancel()
+        return len(left)

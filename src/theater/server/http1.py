@@ -39,7 +39,6 @@ class Http1Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self._upgrade(data[upgrade.args[0] :])
-                self.parser = None  # type: ignore[assignment]  # it points back here; without it no garbage collection is needed
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
@@ -52,12 +51,19 @@ class Http1Connection(HttpToolsProtocol):
 
     def _upgrade(self, early: bytes) -> None:
         self.connections.discard(self)
+        # It points back here; without it the two go when they are no longer needed, not when the
+        # garbage collector comes round.
+        self.parser = None  # type: ignore[assignment]
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever it says
         if cycle is not None and not cycle.response_complete:
             # An earlier request is still being answered, so there is no one to upgrade with.
             self.transport.close()
             return
-        url = httptools.parse_url(self.url)
+        try:
+            url = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
         head = UpgradeHead(
             method=self.scope["method"],
             path=(url.path or b"/").decode("latin-1"),

@@ -262,6 +262,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         out = machine.out
         if not out:
             return
+        if not self._writable:
+            self._check_backlog()
         if len(out) == 1:
             self._counters.bytes_out += len(out[0])
             self._transport.write(out[0])
@@ -275,14 +277,13 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         out.clear()
         if machine.state is _CLOSING:
             self._await_close()
-        elif not self._writable:
-            self._check_backlog()
 
     def _check_backlog(self) -> None:
+        """Gives up a client that has too much waiting already; what was to join it is not sent."""
         waiting = self._transport.get_write_buffer_size()
         if waiting > self._hub.limits.max_send_queue and self._machine.state is State.OPEN:
+            self._machine.out.clear()
             self._machine.close(Reason.TOO_SLOW.close_code, "reads too slowly")
-            self._flush_later()
             self._cell.receive(
                 self._connection, Error(f"reads too slowly: {waiting} bytes are waiting for it")
             )

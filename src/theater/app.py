@@ -79,6 +79,7 @@ class Theater:
             dropped = self._listener.drop()
             if dropped:
                 log.warning("dropped %d connections", dropped)
+            await self._hub.until_empty()
             await self.system.stop()
 
     def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:

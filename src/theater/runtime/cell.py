@@ -80,6 +80,9 @@ class Others(Protocol):
             MailboxFull: there are too many actors.
         """
 
+    def forget(self, cell: "Cell") -> None:
+        """Lets go of a cell whose actor could not start."""
+
 
 class Cell:
     """Runs the turns of one actor, one after the other.
@@ -89,7 +92,6 @@ class Cell:
 
     Args:
         address: the actor's own.
-        create: makes the instance.
         others: the other actors.
         clock: for the timeout of requests.
         counters: totals of the actor's type.
@@ -105,7 +107,6 @@ class Cell:
     def __init__(
         self,
         address: Address,
-        create: BehaviourFactory,
         others: Others,
         clock: Clock,
         counters: Counters,
@@ -122,11 +123,16 @@ class Cell:
         self._limits = limits
         self._loop = loop
         self._mailbox: Mailbox[Delivery | Call] = Mailbox(limits.mailbox_high_water, limits.mailbox_low_water)
+        self._waiting = self._mailbox.items
         self._draining = False
+        self._scheduled = False
         self._stopped = False
         self.task: asyncio.Task[None] | None = None
-        self.outbox.open = True
+
+    def start(self, create: BehaviourFactory) -> None:
+        """Makes the instance and runs its `init`; to be called once, before all else."""
         init = Call("init", (), None)
+        self.outbox.open = True
         try:
             self._behaviour = create(self)
             self._handle_websocket = self._behaviour.handle_websocket
@@ -135,18 +141,19 @@ class Cell:
             self._fail(init, error)
         else:
             self._settle(init, result)
+        self._next()
 
     # What arrives
 
     def connected(self, connection: Connection) -> None:
         """Takes in a new connection."""
         self.counters.connections += 1
-        self._deliver(connection, Connected())
+        self._take(Delivery(connection, Connected()))
 
     def receive(self, connection: Connection, event: Event) -> None:
         """Handles an event of a connection, now or when its turn has come."""
         outbox = self.outbox
-        if outbox.open:
+        if outbox.open or self._waiting:
             self._mailbox.put(Delivery(connection, event), connection.wire)
             return
         # The common case of `_run`, unrolled: a synchronous handler with at most one reply.
@@ -164,13 +171,13 @@ class Cell:
                 outbox.open = False
             else:
                 self._settle(Delivery(connection, event), reply)
-        if self._mailbox.items:
+        if self._waiting:
             self._next()
 
     def closed(self, connection: Connection, event: Closed) -> None:
         """Lets go of a connection that has ended."""
         self._mailbox.forget(connection.wire)
-        self._deliver(connection, event)
+        self._take(Delivery(connection, event))
 
     def call(self, handler: str, *arguments: object) -> "asyncio.Future[Any]":
         """Calls a handler in a turn of its own; the future is done at once if that was possible.
@@ -186,18 +193,16 @@ class Cell:
         if self.failed:
             answer.set_exception(ActorFailed(str(self.address)))
             return answer
-        call = Call(handler, arguments, answer)
-        if self.outbox.open:
-            self._mailbox.put(call)
-        else:
-            self._run(call)
-            self._next()
+        self._take(Call(handler, arguments, answer))
         return answer
 
     def post(self, message: Data, sender: Address) -> None:
         """Takes another actor's message; its turn comes when the sender's is over."""
+        if self.failed:
+            log.warning("%s lost a message from %s: it could not start", self.address, sender)
+            return
         self._mailbox.put(Call("handle_message", (message, sender), None))
-        self._loop.call_soon(self._next)
+        self._next_later()
 
     @property
     def queued(self) -> int:
@@ -213,10 +218,12 @@ class Cell:
         """Ends the actor: cancels the turn that is under way, and begins no other."""
         self._stopped = True
         if self.task is not None:
+            await asyncio.sleep(0)  # a task that has not begun could not say that it was cancelled
+        if self.task is not None:
             self.task.cancel()
             await asyncio.wait([self.task])
-        while self._mailbox.items:
-            _refuse(self._mailbox.take(), self.address)
+        self.outbox.open = True  # for good
+        self._refuse_all()
 
     # What the actor does: `Context`
 
@@ -289,11 +296,12 @@ class Cell:
 
     # Turns
 
-    def _deliver(self, connection: Connection, event: Event) -> None:
-        if self.outbox.open:
-            self._mailbox.put(Delivery(connection, event))
+    def _take(self, item: Delivery | Call) -> None:
+        """Runs a turn, now or when those that wait have had theirs."""
+        if self.outbox.open or self._waiting:
+            self._mailbox.put(item)
         else:
-            self._run(Delivery(connection, event))
+            self._run(item)
             self._next()
 
     def _run(self, item: Delivery | Call) -> None:
@@ -340,7 +348,9 @@ class Cell:
 
     async def _wait(self, item: Delivery | Call, awaitable: Awaitable[object]) -> None:
         try:
-            result = await awaitable
+            result: object = awaitable
+            while isinstance(result, Awaitable):
+                result = await result
         except _FAILURES as error:
             self._fail(item, error)
         else:
@@ -359,29 +369,45 @@ class Cell:
             extra["connection"] = str(item.connection.id)
             if type(item.event) is not Error and type(item.event) is not Closed:
                 # It is this connection's next event, before any that waits already.
-                self._mailbox.put_first(Delivery(item.connection, Error(f"{type(error).__name__}: {error}")))
+                self._mailbox.put_first(Delivery(item.connection, Error(_words(error))))
         else:
             what = item.handler
             _refuse(item, self.address)
             if item.handler == "init":
                 self.failed = True
-                while self._mailbox.items:
-                    _refuse(self._mailbox.take(), self.address)
+                self._others.forget(self)
+                self._refuse_all()
         if self._stopped:
             log.warning("%s was stopped in %s", self.address, what, extra=extra)
         else:
             log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
 
     def _next(self) -> None:
-        """Runs the turns that wait, until one of them waits itself."""
+        """Runs the turns that wait, until one of them waits itself.
+
+        What comes meanwhile has to wait for the loop's next round, so that actors which send to
+        each other, or to themselves, leave the loop to others.
+        """
         if self._draining or self._stopped:
             return
+        self._scheduled = False
         self._draining = True
-        try:
-            while self._mailbox.items and not self.outbox.open:
-                self._run(self._mailbox.take())
-        finally:
-            self._draining = False
+        for _ in range(len(self._waiting)):
+            if self.outbox.open:
+                break
+            self._run(self._mailbox.take())
+        self._draining = False
+        if self._waiting and not self.outbox.open:
+            self._next_later()
+
+    def _next_later(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._next)
+
+    def _refuse_all(self) -> None:
+        while self._waiting:
+            _refuse(self._mailbox.take(), self.address)
 
     def _execute(self, command: Command) -> None:
         match command:
@@ -397,6 +423,13 @@ class Cell:
                     log.warning("%s lost a message to %s: %s", self.address, address, error)
             case _:
                 assert_never(command)
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # it is the user's, and may have no words
+        return type(error).__name__
 
 
 def _refuse(item: Delivery | Call, address: Address) -> None:

@@ -62,9 +62,9 @@ class Connection(ConnectionInfo):
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        before = self._tags
-        self._tags = check_tags(tags)
+        before, after = self._tags, check_tags(tags)
         self._outbox.on_failure(lambda: setattr(self, "_tags", before))
+        self._tags = after
 
     @property
     def attachment(self) -> Any:
@@ -76,9 +76,9 @@ class Connection(ConnectionInfo):
 
     @attachment.setter
     def attachment(self, value: Any) -> None:
-        before = self._attachment
-        self._attachment = pack_attachment(value)
+        before, after = self._attachment, pack_attachment(value)
         self._outbox.on_failure(lambda: setattr(self, "_attachment", before))
+        self._attachment = after
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} on {self.path}>"

@@ -51,29 +51,31 @@ class ActorSystem:
             MailboxFull: there are too many actors.
         """
         cell = self._cells.get(address)
-        if cell is not None and not cell.failed:
+        if cell is not None:
             return cell
         kind = self._types.get(address.type)
         if kind is None:
             raise NoSuchActor(str(address))
-        if cell is None and len(self._cells) >= self._limits.max_actors:
+        if len(self._cells) >= self._limits.max_actors:
             raise MailboxFull(str(address))
-        cell = Cell(
-            address, kind.create, self, self._clock, self.counters[kind.name], self._limits, self._loop
-        )
-        if cell.failed:
-            self._cells.pop(address, None)
-        else:
-            self._cells[address] = cell
+        cell = Cell(address, self, self._clock, self.counters[kind.name], self._limits, self._loop)
+        self._cells[address] = cell  # before it starts: it may send to itself
+        cell.start(kind.create)
         return cell
+
+    def forget(self, cell: Cell) -> None:
+        """Lets go of a cell whose actor could not start."""
+        if self._cells.get(cell.address) is cell:
+            del self._cells[cell.address]
 
     def __iter__(self) -> Iterator[Cell]:
         return iter(self._cells.values())
 
     async def drain(self) -> None:
-        """Waits until no turn is under way."""
-        while tasks := [cell.task for cell in self if cell.task is not None]:
-            await asyncio.wait(tasks)
+        """Waits until no turn is under way and none waits."""
+        while busy := [cell for cell in self if cell.task is not None or cell.queued]:
+            tasks = [cell.task for cell in busy if cell.task is not None]
+            await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
 
     async def stop(self) -> None:
         """Ends all actors."""

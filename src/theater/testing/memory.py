@@ -85,6 +85,8 @@ class MemoryTransport(asyncio.Transport):
         if not self._closing:
             self._closing = True
             self.write_eof()
+            if self._other._lost:
+                self._lose(None)
 
     def abort(self) -> None:
         self._lose(None)

@@ -114,8 +114,10 @@ async def stage(
     """Sets up actors in memory under a virtual clock; arguments as of `serve`."""
     clock = VirtualClock()
     theater = Theater(_manifests(served, path, instance), limits, clock=clock)
-    yield Stage(theater, clock)
-    await theater.stop()
+    try:
+        yield Stage(theater, clock)
+    finally:
+        await theater.stop()
 
 
 def _manifests(served: Iterable[Served], path: str, instance: str) -> list[Manifest]:

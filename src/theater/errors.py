@@ -44,7 +44,6 @@ class _Public(NamedTuple):
 class Reason(_Public, enum.Enum):
     """Why a connection is closed or a request refused: close code, HTTP status, blame."""
 
-    NORMAL = 1000, 200, Blame.LOCAL
     GOING_AWAY = 1001, 503, Blame.LOCAL
     PROTOCOL_ERROR = 1002, 400, Blame.REMOTE
     INVALID_TEXT = 1007, 400, Blame.REMOTE

@@ -1,65 +1,258 @@
-"""The `theater` command."""
+"""The `theater` command.
+
+Whatever is slow to load is imported by the command that needs it: the time `theater run` takes to
+start is budgeted.
+"""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from theater.errors import ConfigError, StartupError
+from theater import __version__
+from theater.errors import ConfigError, LocalError, StartupError
+from theater.limits import Limits
+
+
+def _examples(*lines: str) -> str:
+    """An epilog; typer joins what is not set apart by an empty line."""
+    return "\n\n".join(("[bold]Examples[/bold]", *lines))
+
+
+def _help(*paragraphs: str) -> str:
+    """A help text; typer would show the line breaks of a docstring's later paragraphs."""
+    return "\n\n".join(paragraphs)
+
+
+_PATH = "Each PATH is a manifest, a folder that holds theater.toml, or file.py:Class."
+
 
 app = typer.Typer(
     help="Real-time applications: every WebSocket connection talks to an actor.",
+    epilog=_examples(
+        "theater new chat            make a project",
+        "theater run chat --reload   serve it while you change it",
+        "theater connect ws://127.0.0.1:8080/rooms/lobby",
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Paths = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH...",
-        help="A manifest, a folder that holds theater.toml, or file.py:Class.",
-        show_default=False,
+# What arguments are is said in the commands' docstrings: click 8.5 loses the help of typer's arguments.
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", show_default=False)]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"Theater {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _theater(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself; `_show_version` has done all there is to do."""
+
+
+@app.command(
+    help=_help(
+        "Serve actors until Ctrl-C.",
+        _PATH,
+        "Ctrl-C or SIGTERM says goodbye to all clients (close code 1001) and waits for them a few seconds;"
+        " a second one ends the server at once.",
+        "Ends with 0 after that, with 2 if there are mistakes, and with 3 if it cannot start.",
     ),
-]
-
-
-@app.command()
+    epilog=_examples(
+        "theater run .                    what theater.toml here describes",
+        "theater run chat game --port 0   two manifests, on any free port",
+        "theater run echo.py:Echo         a class without a manifest, at /",
+        "theater run . --reload           with a new start after every change",
+        "theater run . --host 0.0.0.0 --log-format json",
+    ),
+)
 def run(
     paths: Paths,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
-    log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 picks a free one.")
+    ] = 8080,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a file beside a manifest changes.")
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(metavar="FORMAT", help="How the log is written: text or json.")
+    ] = "text",
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="The least that is logged.")
+        Literal["debug", "info", "warning", "error"],
+        typer.Option(metavar="LEVEL", help="The least that is logged: debug, info, warning or error."),
     ] = "info",
     health: Annotated[bool, typer.Option(help="Answer GET /_theater/health.")] = True,
     metrics: Annotated[bool, typer.Option(help="Answer GET /_theater/metrics.")] = True,
 ) -> None:
-    """Serve actors until Ctrl-C."""
+    """Serves until a signal comes."""
     from theater.app import bind
     from theater.cli import logs, serving
     from theater.config import load_manifests
 
     logs.configure(log_format, log_level)
-    serving.serve(load_manifests(paths), bind(host, port), host, health, metrics)
+    if not reload:
+        serving.serve(load_manifests(paths), bind(host, port), host, health, metrics)
+        return
+    from theater.cli import reloading
+
+    sock = reloading.inherited_socket()
+    if sock is None:
+        raise typer.Exit(reloading.supervise(paths, host, port))
+    serving.serve(load_manifests(paths), sock, host, health, metrics, reloading.CHILD_SIGNALS)
 
 
-@app.command()
+@app.command(
+    help=_help(
+        "Say everything that is wrong with manifests, without serving them.",
+        _PATH,
+        "Mistakes go to standard error, one to a line; then it ends with 2.",
+    ),
+    epilog=_examples("theater check .", "theater check chat game echo.py:Echo"),
+)
 def check(paths: Paths) -> None:
-    """Say everything that is wrong with manifests, without serving them."""
+    """Prints what each manifest serves."""
     from theater.config import load_manifests
 
     for manifest in load_manifests(paths):
-        served = ", ".join(f"{route.pattern.text} ({route.kind})" for route in manifest.routes)
-        print(f"{manifest.file}: {manifest.name} {manifest.version}: {served}")
+        print(f"{manifest.file}: {manifest.name} {manifest.version}".rstrip())
+        for route in manifest.routes:
+            methods = ", ".join(route.methods) + " " if route.methods else ""
+            instance = f", instance {route.instance}" if route.instance else ""
+            print(f"  {route.kind:<16}  {methods}{route.pattern.text}{instance}")
+
+
+@app.command(
+    help=_help(
+        "Talk to a WebSocket server, by hand or from a script.",
+        "URL is one such as ws://127.0.0.1:8080/path or wss://example.org.",
+        "Where standard input is no terminal, each of its lines is sent as a text message, and each message"
+        " received is printed as one line, a binary one in hexadecimal. Then it ends with 1 if it cannot"
+        " connect, if an answer does not come, or if the server closes because of a fault.",
+    ),
+    epilog=_examples(
+        "theater connect ws://127.0.0.1:8080/rooms/lobby   by hand; /help there",
+        "theater connect URL --header 'Authorization: Bearer x' --subprotocol chat",
+        "echo hello | theater connect URL --once           print one answer",
+        "theater connect URL --once --send one --send two  one answer to each",
+    ),
+)
+def connect(
+    url: Annotated[str, typer.Argument(metavar="URL", show_default=False)],
+    header: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=list,
+            show_default=False,
+            metavar="'NAME: VALUE'",
+            help="Add a header; repeatable.",
+        ),
+    ],
+    subprotocol: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=list, show_default=False, metavar="NAME", help="Offer a subprotocol; repeatable."
+        ),
+    ],
+    send: Annotated[
+        list[str],
+        typer.Option(
+            default_factory=list,
+            show_default=False,
+            metavar="TEXT",
+            help="Send this instead of standard input; repeatable.",
+        ),
+    ],
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the first message after each one sent, and end.")
+    ] = False,
+    linger: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="In a script: seconds without a message after which it closes."
+        ),
+    ] = 0.5,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0.001, help="Seconds to connect, and to wait for an answer."),
+    ] = 10.0,
+    max_message: Annotated[
+        int, typer.Option(metavar="BYTES", min=1, help="Bytes of the largest message to take.")
+    ] = Limits().max_message,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Trust any TLS certificate.")] = False,
+) -> None:
+    """Talks until one side closes."""
+    from theater.cli.dialogue import Target, talk
+
+    headers = []
+    for each in header:
+        name, colon, value = each.partition(":")
+        if not colon:
+            raise typer.BadParameter(f"{each!r}: expected 'Name: value'", param_hint="'--header'")
+        headers.append((name.strip(), value.strip()))
+    target = Target(
+        url=url if "://" in url else f"ws://{url}",
+        headers=headers,
+        subprotocols=subprotocol,
+        timeout=timeout,
+        max_message=max_message,
+        insecure=insecure,
+    )
+    try:
+        code = talk(target, send, once, linger)
+    except LocalError as error:
+        raise typer.BadParameter(str(error), param_hint="'--header'") from error
+    raise typer.Exit(code)
+
+
+@app.command(
+    help=_help(
+        "Make a project: an actor, its manifest and its tests, ready to run.",
+        "NAME is that of the actor: lower-case letters, digits and hyphens, beginning with a letter.",
+    ),
+    epilog=_examples("theater new chat", "theater new chat --path ~/projects/chat"),
+)
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    path: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder to make; NAME, if left out.", show_default=False),
+    ] = None,
+) -> None:
+    """Makes a project, and says what to do with it."""
+    import shlex
+
+    from theater.cli import project
+
+    folder = path or Path(name)
+    for file in project.create(name, folder):
+        print(f"made {file}")
+    print(f"""
+Next:
+  cd {shlex.quote(str(folder))}
+  theater run . --reload
+and from another terminal:
+  theater connect ws://127.0.0.1:8080/rooms/lobby
+Its tests:
+  pytest""")
 
 
 def main() -> None:
     """Runs the command; a mistake in a manifest exits with 2, a server that cannot start with 3."""
     try:
-        app()
+        app(prog_name="theater")
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterable
 from types import FrameType
+from typing import Final
 
 import uvloop
 
@@ -18,7 +19,10 @@ from theater.limits import Limits
 
 log = logging.getLogger("theater")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop a server."""
+
+STOPPING: Final = "stopping; once more to stop at once"
 
 
 def serve(
@@ -27,7 +31,7 @@ def serve(
     host: str,
     health: bool,
     metrics: bool,
-    signals: Iterable[signal.Signals] = _SIGNALS,
+    signals: Iterable[signal.Signals] = SIGNALS,
 ) -> None:
     """Serves on a bound socket until a signal comes, then drains; a second signal ends at once.
 
@@ -64,7 +68,8 @@ async def _serve(
     shown = f"[{host}]" if ":" in host else host
     print(f"Theater {__version__} listening on http://{shown}:{port}", flush=True)
     await stopping.wait()
-    log.info("stopping; once more to stop at once")
+    if signal.SIGINT in signals:  # otherwise there is a parent, which says so
+        log.info(STOPPING)
     await theater.stop()
 
 
@@ -77,7 +82,7 @@ def _stop_on(signals: tuple[signal.Signals, ...], limits: Limits) -> asyncio.Eve
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
         # Connections have the drain timeout. A handler that blocks the loop, or that goes on after

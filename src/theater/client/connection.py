@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -19,7 +19,8 @@ from theater.protocol.handshake import Refusal, check_response, request_headers
 from theater.protocol.machine import Machine, Role, State
 
 _QUEUE: Final = 16  # messages that wait for `receive` before the socket is no longer read
-_GOODBYE: Final = 2.5  # seconds to answer a close frame, and again for the server to end the connection
+_LAST_REPLIES: Final = 0.25  # seconds to reply to what came before a close frame
+_GOODBYE: Final = 5.0  # seconds for the server to end the connection after it
 _QUOTED: Final = 200  # bytes of a refusal's body that are told
 
 
@@ -247,8 +248,7 @@ class ClientConnection(asyncio.Protocol):
     # From the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's derive from nothing
         fields = request_headers(self._place.authority, self._key, self._subprotocols, self._request_headers)
         transport.write(b"GET %b HTTP/1.1\r\n%b\r\n" % (self._place.target.encode(), bytes(fields)))
 
@@ -341,9 +341,9 @@ class ClientConnection(asyncio.Protocol):
             # The peer's close frame is answered when what came before it has been, or soon.
             if self._waiting and not self._messages:
                 self._finish()
-            self._loop.call_later(_GOODBYE, self._finish)
+            self._loop.call_later(_LAST_REPLIES, self._finish)
             # RFC 6455 §7.1.1: the server closes the TCP connection first
-            self._loop.call_later(2 * _GOODBYE, self.abort)
+            self._loop.call_later(_GOODBYE, self.abort)
         self._flush()
 
     def _finish(self) -> None:

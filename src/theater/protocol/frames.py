@@ -11,8 +11,9 @@
 """
 
 import enum
+from typing import Final
 
-from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
+from theater.contract.messages import Binary, Close, Ping, Pong, Text
 from theater.errors import InvalidMessage
 from theater.protocol.close import encode_close
 
@@ -48,6 +49,10 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
+CLOSE_FRAME: Final = FIN | Opcode.CLOSE
+"""First byte of a close frame."""
+
+
 def encode_head(first: int, size: int, masked: bool = False) -> bytes:
     """Encodes the head of a frame, up to its masking key.
 
@@ -78,15 +83,14 @@ def encode_frame(first: int, payload: bytes, masking_key: bytes | None = None) -
     return encode_head(first, len(payload), True) + masking_key + apply_mask(payload, masking_key)
 
 
-def encode_message(message: Message) -> tuple[int, bytes]:
+def encode_message(message: object) -> tuple[int, bytes]:
     """Turns a message into the first byte and payload of a frame that carries all of it.
 
     Raises:
         InvalidMessage: it is no message, or holds what its kind cannot carry.
         InvalidClose: a close code or reason that may not be sent.
     """
-    found: object = message  # callers may be untyped
-    match found:
+    match message:
         case Text(text):
             try:
                 return FIN | Opcode.TEXT, text.encode()
@@ -99,12 +103,12 @@ def encode_message(message: Message) -> tuple[int, bytes]:
         case Pong(payload):
             return FIN | Opcode.PONG, _control_payload(message, payload)
         case Close(code, reason):
-            return FIN | Opcode.CLOSE, encode_close(code, reason)
+            return CLOSE_FRAME, encode_close(code, reason)
         case _:
-            raise InvalidMessage(found, "Text, Binary, Ping, Pong or Close")
+            raise InvalidMessage(message, "Text, Binary, Ping, Pong or Close")
 
 
-def _as_bytes(message: Message, data: object) -> bytes:
+def _as_bytes(message: object, data: object) -> bytes:
     if isinstance(data, bytes):
         return data
     if isinstance(data, bytearray | memoryview):
@@ -112,7 +116,7 @@ def _as_bytes(message: Message, data: object) -> bytes:
     raise InvalidMessage(message, "bytes")
 
 
-def _control_payload(message: Message, payload: bytes) -> bytes:
+def _control_payload(message: object, payload: bytes) -> bytes:
     if len(payload) > MAX_CONTROL_PAYLOAD:
         raise InvalidMessage(message, f"at most {MAX_CONTROL_PAYLOAD} bytes of payload")
     return _as_bytes(message, payload)

@@ -26,6 +26,7 @@ from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import LocalError, Reason
 from theater.protocol.close import ABNORMAL, NO_STATUS, decode_close, encode_close
 from theater.protocol.frames import (
+    CLOSE_FRAME,
     FIN,
     MASK,
     MAX_CONTROL_PAYLOAD,
@@ -104,7 +105,22 @@ _STATE: Final = (
     "_tail",
 )
 _STATE_TYPES: Final = tuple[
-    State, Close, bool, bool, Close, bool, bytes, int, int, bool, bytes, bytes, int, int, list[bytes], bytes
+    State,
+    Close,
+    bool,
+    bool,
+    Close,
+    bool,
+    bytes,
+    int,
+    int,
+    bool,
+    bytes,
+    bytes,
+    int,
+    int,
+    list[str | bytes],
+    bytes,
 ]
 
 
@@ -495,12 +511,12 @@ class Machine:
         """Sends what `encode_message` made of a message."""
         if not self.may_send():
             return
-        if first == FIN | Opcode.CLOSE:
+        if first == CLOSE_FRAME:
             if self.state is State.ENDING:  # `finish` will answer the peer
                 return
             self.state = State.CLOSING
             self._shortcut = False
-        elif self._sending and first < FIN | Opcode.CLOSE:
+        elif self._sending and first < CLOSE_FRAME:
             # §5.4: fragments of one message may not be interleaved with those of another
             raise LocalError("a message cannot be sent between the chunks of another")
         self._frame(first, payload)
@@ -527,13 +543,13 @@ class Machine:
         Raises:
             InvalidClose: the code or reason may not be sent.
         """
-        self.send_frame(FIN | Opcode.CLOSE, encode_close(code, reason))
+        self.send_frame(CLOSE_FRAME, encode_close(code, reason))
 
     def finish(self) -> None:
         """Ends the closing handshake after `Close` or `Failure`; does nothing at other times."""
         if self.state is State.ENDING:
             code, reason = self._answer.code, self._answer.reason
-            self._frame(FIN | Opcode.CLOSE, b"" if code == NO_STATUS else encode_close(code, reason))
+            self._frame(CLOSE_FRAME, b"" if code == NO_STATUS else encode_close(code, reason))
             self.state = State.CLOSED
 
     def lost(self) -> Close:

@@ -35,7 +35,7 @@ from theater.errors import (
     RequestTimeout,
 )
 from theater.limits import Limits
-from theater.protocol.frames import FIN, Opcode, encode_frame, encode_message
+from theater.protocol.frames import CLOSE_FRAME, encode_frame, encode_message
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
 from theater.runtime.counters import Counters
@@ -190,7 +190,7 @@ class Cell:
         if self._mailbox.full:
             raise MailboxFull(str(self.address))
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if self.failed:
+        if self.failed or self._stopped:
             answer.set_exception(ActorFailed(str(self.address)))
             return answer
         self._take(Call(handler, arguments, answer))
@@ -241,7 +241,7 @@ class Cell:
             for connection in self._connections.values()
             if connection not in excluded and (tag is None or tag in connection.tags)
         ]
-        if first == FIN | Opcode.CLOSE:  # begins a closing handshake on each
+        if first == CLOSE_FRAME:  # begins a closing handshake on each
             for wire in wires:
                 self.outbox.put(SendFrame(wire, first, payload))
         else:
@@ -332,10 +332,9 @@ class Cell:
             return
         try:
             if isinstance(item, Delivery):
-                frames = [encode_message(message) for message in _replies(result)]
+                for message in _replies(result):
+                    self.outbox.send(item.connection.wire, message)
                 self.outbox.commit()
-                for frame in frames:
-                    item.connection.wire.send_frame(*frame)
             else:
                 _check_result(item.handler, result)
                 self.outbox.commit()

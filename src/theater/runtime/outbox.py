@@ -6,7 +6,7 @@ import msgspec
 
 from theater.contract import Data, Message
 from theater.errors import LocalError
-from theater.protocol.frames import encode_message
+from theater.protocol.frames import CLOSE_FRAME, encode_message
 from theater.runtime.address import Address
 from theater.runtime.ports import Wire
 
@@ -86,11 +86,16 @@ class Outbox:
             self._keep(Undo(restore))
 
     def commit(self) -> None:
-        """Carries out what the turn has done."""
+        """Carries out what the turn has done; it closes connections last."""
         entries, self.entries = self.entries, []
+        closing = []
         for entry in entries:
-            if not isinstance(entry, Undo):
+            if isinstance(entry, SendFrame) and entry.first == CLOSE_FRAME:
+                closing.append(entry)
+            elif not isinstance(entry, Undo):
                 self._execute(entry)
+        for entry in closing:
+            self._execute(entry)
 
     def drop(self) -> None:
         """Takes back what the turn has done."""

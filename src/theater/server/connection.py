@@ -176,10 +176,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         connection = self._connection
         events = machine.receive(self._hub.buffer, size)
         while events:
-            self._counters.messages_in += len(events)
             for event in events:
                 kind = type(event)
                 if kind is Text or kind is Binary or kind is Ping or kind is Pong:
+                    self._counters.messages_in += 1
                     if machine.state is not _CLOSING:  # the actor may close while it handles this read
                         cell.receive(connection, Received(event))  # type: ignore[arg-type]
                 elif isinstance(event, Failure):

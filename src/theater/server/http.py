@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from theater.contract import Headers, Peer, Query, Request, Response
-from theater.errors import GuestError, MailboxFull
+from theater.errors import GuestError, MailboxFull, Reason
 from theater.limits import Limits
 from theater.protocol.handshake import Refusal, check_request
 from theater.runtime.system import ActorSystem
@@ -17,8 +17,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-FAILED: Final = Response.text("Internal Server Error\n", 500)
-OVERLOADED: Final = Response(503, {"content-type": "text/plain", "retry-after": "1"}, "Service Unavailable\n")
+FAILED: Final = Response.text("Internal Server Error\n", Reason.INTERNAL_ERROR.status)
+OVERLOADED: Final = Response(
+    Reason.OVERLOADED.status, {"content-type": "text/plain", "retry-after": "1"}, "Service Unavailable\n"
+)
 
 # What the server alone says about a response, RFC 9112 §6 and §9.6.
 _FRAMING_FIELDS: Final = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
@@ -59,12 +61,12 @@ class HttpApplication:
         method: str = scope["method"]
         page = self._pages.get(path)
         if page is not None:
-            return page() if method in ("GET", "HEAD") else _not_allowed(("GET",))
+            return page() if method in ("GET", "HEAD") else not_allowed(("GET",))
         match = self._router.find("http-server", segments)
         if match is None:
             return self._no_page(scope, segments)
-        if not _allowed(method, match.route.methods):
-            return _not_allowed(match.route.methods)
+        if not allowed(method, match.route.methods):
+            return not_allowed(match.route.methods)
         body = await self._body(receive)
         if isinstance(body, Response):
             return body
@@ -140,10 +142,12 @@ def _request(scope: Scope, path: str, match: Match, body: bytes) -> Request:
     )
 
 
-def _allowed(method: str, methods: tuple[str, ...]) -> bool:
+def allowed(method: str, methods: tuple[str, ...]) -> bool:
+    """Whether a route with these methods takes this one; none given means all."""
     return not methods or method in methods or (method == "HEAD" and "GET" in methods)
 
 
-def _not_allowed(methods: tuple[str, ...]) -> Response:
+def not_allowed(methods: tuple[str, ...]) -> Response:
+    """The response to a method that a route does not take."""
     allow = [*methods, "HEAD"] if "GET" in methods and "HEAD" not in methods else list(methods)
     return Response(405, {"content-type": "text/plain", "allow": ", ".join(allow)}, "Method Not Allowed\n")

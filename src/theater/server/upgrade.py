@@ -11,7 +11,7 @@ from theater.protocol.handshake import OWN_FIELDS, Offer, Refusal, check_request
 from theater.runtime.cell import Cell
 from theater.runtime.system import ActorSystem
 from theater.server.connection import Hub, WebSocketConnection
-from theater.server.http import FAILED, OVERLOADED, refusal_response, wire_headers
+from theater.server.http import FAILED, OVERLOADED, allowed, not_allowed, refusal_response, wire_headers
 from theater.server.routing import Router, split_path
 
 log = logging.getLogger("theater.server")
@@ -68,6 +68,9 @@ class Upgrader:
         match = self._router.find("websocket-server", segments) or self._router.find("http-server", segments)
         if match is None:
             respond(transport, Response.text("Not Found\n", 404))
+            return
+        if not allowed(head.method, match.route.methods):
+            respond(transport, not_allowed(match.route.methods))
             return
         offer = check_request(head.method, head.http_version, head.headers)
         if isinstance(offer, Refusal):

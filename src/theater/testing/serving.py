@@ -1,7 +1,8 @@
 """Servers for tests: on a real port, or in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from theater.app import Theater, bind
 from theater.client import ClientConnection
@@ -111,13 +112,19 @@ class StageConnection(ClientConnection):
 async def stage(
     *served: Served, path: str = "/", instance: str = "", limits: Limits = Limits()
 ) -> AsyncIterator[Stage]:
-    """Sets up actors in memory under a virtual clock; arguments as of `serve`."""
+    """Sets up actors in memory under a virtual clock; arguments as of `serve`.
+
+    At the end of the block connections are closed as a server closes them, and cut off when that
+    takes longer than a second of real time.
+    """
     clock = VirtualClock()
     theater = Theater(_manifests(served, path, instance), limits, clock=clock)
     try:
         yield Stage(theater, clock)
     finally:
-        await theater.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await theater.stop()
 
 
 def _manifests(served: Iterable[Served], path: str, instance: str) -> list[Manifest]:

@@ -1,0 +1,430 @@
+"""Manifests: each mistake is told once, with its place, what stands there and what should."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from theater import Actor, Request, Response
+from theater.config import Manifest, load_manifests
+from theater.errors import ConfigError, Mistake
+from theater.runtime.address import TYPE_NAME
+
+SCRIPT = """\
+from theater import Actor, Request, Response
+
+class Room(Actor):
+    pass
+
+class Site(Actor):
+    def handle_request(self, request: Request) -> Response:
+        return Response()
+
+class Plain:
+    pass
+
+number = 5
+"""
+
+HANDLER = '[[handlers]]\ntype = "websocket-server"\npath = "/x"\n'
+HEAD = 'name = "room"\npython = "room.py:Room"\n'
+SITE = 'name = "site"\npython = "room.py:Site"\n'
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a manifest next to the script, and gives its path."""
+    (tmp_path / "room.py").write_text(SCRIPT)
+
+    def write(text: str, name: str = "theater.toml") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def mistakes(*arguments: str) -> list[Mistake]:
+    with pytest.raises(ConfigError) as error:
+        load_manifests(arguments)
+    return error.value.mistakes
+
+
+# What is right
+
+
+def test_manifest(write: Write) -> None:
+    file = write(
+        SITE
+        + 'version = "1.2"\n'
+        + '[[handlers]]\ntype = "websocket-server"\npath = "/rooms/{room}"\ninstance = "{room}"\n'
+        + "max_message = 100\n"
+        + '[[handlers]]\ntype = "http-server"\npath = "/rooms/{name}"\nmethods = ["GET", "M-SEARCH"]\n'
+    )
+    [manifest] = load_manifests([file])
+    assert (manifest.name, manifest.version, manifest.file) == ("site", "1.2", file)
+    assert manifest.actor.__name__ == "Site"
+    websocket, http = manifest.routes
+    assert (websocket.kind, websocket.pattern.text) == ("websocket-server", "/rooms/{room}")
+    assert (websocket.actor, websocket.instance, websocket.max_message) == ("site", "{room}", 100)
+    assert (http.kind, http.methods, http.instance, http.max_message) == (
+        "http-server",
+        ("GET", "M-SEARCH"),
+        "",
+        0,
+    )
+
+
+def test_folder_with_a_manifest(write: Write, tmp_path: Path) -> None:
+    file = write(HEAD + HANDLER)
+    [manifest] = load_manifests([str(tmp_path)])
+    assert manifest.file == file
+    assert manifest.version == ""
+
+
+def test_class_without_a_manifest(write: Write, tmp_path: Path) -> None:
+    write("")
+    [room] = load_manifests([f"{tmp_path}/room.py:Room"])
+    assert room.name == "room"
+    assert [(route.kind, route.pattern.text) for route in room.routes] == [("websocket-server", "/")]
+    [site] = load_manifests([f"{tmp_path}/room.py:Site"])
+    assert [route.kind for route in site.routes] == ["websocket-server", "http-server"]
+    assert site.file == f"{tmp_path}/room.py:Site"
+
+
+def test_script_may_import_its_neighbours(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "neighbour_of_room.py").write_text("word = 'hello'\n")
+    (tmp_path / "other.py").write_text("from neighbour_of_room import word\n" + SCRIPT)
+    file = write('name = "x"\npython = "other.py:Room"\n' + HANDLER)
+    assert load_manifests([file])[0].actor.__name__ == "Room"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Echo", "echo"),
+        ("ChatRoom", "chat-room"),
+        ("HTTPServer", "httpserver"),
+        ("chat_room", "chat-room"),
+        ("_Private", "private"),
+        ("Room2Go", "room2-go"),
+    ],
+)
+def test_name_of_a_class_without_a_manifest(name: str, expected: str) -> None:
+    assert Manifest.of(type(name, (Actor,), {})).name == expected
+
+
+@pytest.mark.parametrize("name", ["Café", "X" * 100, "_1st"])
+def test_name_of_a_class_is_always_a_name_of_a_type(name: str) -> None:
+    assert TYPE_NAME.fullmatch(Manifest.of(type(name, (Actor,), {})).name)
+
+
+def test_manifest_of_a_class_has_the_handlers_it_defines() -> None:
+    class Both(Actor):
+        def handle_request(self, request: Request) -> Response:
+            return Response()
+
+    assert len(Manifest.of(Actor, "/a").routes) == 1
+    routes = Manifest.of(Both, "/{a}", "{a}").routes
+    assert [(route.kind, route.instance) for route in routes] == [
+        ("websocket-server", "{a}"),
+        ("http-server", "{a}"),
+    ]
+
+
+# One mistake
+
+H0 = "handlers[0]."
+WEB = '[[handlers]]\ntype = "websocket-server"\n'
+HTTP = '[[handlers]]\ntype = "http-server"\npath = "/x"\n'
+
+ONE: dict[str, tuple[str, str, str, str]] = {
+    # what: manifest, key, found, expected
+    "unknown key": (HEAD + "colour = 1\n" + HANDLER, "colour", "an unknown key", "only name, version"),
+    "misspelt key": (HEAD + 'verison = "1"\n' + HANDLER, "verison", "an unknown key", "'version' perhaps"),
+    "unknown key of a handler": (HEAD + HANDLER + "x = 1\n", H0 + "x", "an unknown key", "only type, path"),
+    "misspelt key of a handler": (
+        HEAD + HANDLER + 'instanse = ""\n',
+        H0 + "instanse",
+        "an unknown key",
+        "'instance' perhaps",
+    ),
+    "key of the other kind": (
+        HEAD + HANDLER + 'methods = ["GET"]\n',
+        H0 + "methods",
+        "an unknown key",
+        "only type, path, instance, max_message",
+    ),
+    "max_message for http": (
+        SITE + HTTP + "max_message = 5\n",
+        H0 + "max_message",
+        "an unknown key",
+        "only type, path, instance, methods",
+    ),
+    "no name": ('python = "room.py:Room"\n' + HANDLER, "name", "nothing", "a name such as 'chat'"),
+    "empty name": ('name = ""\npython = "room.py:Room"\n' + HANDLER, "name", "''", "a name such as"),
+    "name no text": ('name = 5\npython = "room.py:Room"\n' + HANDLER, "name", "5 (a number)", "a name such"),
+    "bad name": ('name = "Room"\npython = "room.py:Room"\n' + HANDLER, "name", "'Room'", "lower-case"),
+    "long name": (
+        f'name = "{"x" * 65}"\npython = "room.py:Room"\n' + HANDLER,
+        "name",
+        "'xxx",
+        "at most 64",
+    ),
+    "version no text": (HEAD + "version = 0.1\n" + HANDLER, "version", "0.1 (a number)", "text such as"),
+    "version a list": (HEAD + "version = []\n" + HANDLER, "version", "[] (a list)", "text such as"),
+    "version a boolean": (HEAD + "version = true\n" + HANDLER, "version", "True (a boolean)", "text such"),
+    "no python": ('name = "room"\n' + HANDLER, "python", "nothing", "text such as 'chat.py:ChatRoom'"),
+    "python a table": ('name = "a"\n' + HANDLER + "[python]\n", "python", "{} (a table)", "text such as"),
+    "python without a class": (
+        'name = "a"\npython = "room.py"\n' + HANDLER,
+        "python",
+        "'room.py'",
+        "a Python file and a class",
+    ),
+    "python with a bad class": (
+        'name = "a"\npython = "room.py:a b"\n' + HANDLER,
+        "python",
+        "'room.py:a b'",
+        "a Python file and a class",
+    ),
+    "python a module": (
+        'name = "a"\npython = "room:Room"\n' + HANDLER,
+        "python",
+        "'room:Room'",
+        "a Python file and a class",
+    ),
+    "python missing": (
+        'name = "a"\npython = "no.py:Room"\n' + HANDLER,
+        "python",
+        "'no.py', which is no file",
+        "a Python file in ",
+    ),
+    "no such class": (
+        'name = "a"\npython = "room.py:Rooom"\n' + HANDLER,
+        "python",
+        "no 'Rooom' in room.py",
+        "one of its actors: Room, Site",
+    ),
+    "class no actor": (
+        'name = "a"\npython = "room.py:Plain"\n' + HANDLER,
+        "python",
+        "'Plain', which is no actor",
+        "a class derived from theater.Actor",
+    ),
+    "no class": (
+        'name = "a"\npython = "room.py:number"\n' + HANDLER,
+        "python",
+        "'number', which is no actor",
+        "a class derived from",
+    ),
+    "Actor itself": (
+        'name = "a"\npython = "room.py:Actor"\n' + HANDLER,
+        "python",
+        "'Actor', which is no actor",
+        "a class derived from",
+    ),
+    "no handlers": (HEAD, "handlers", "nothing", "one or more [[handlers]] tables"),
+    "empty handlers": (HEAD + "handlers = []\n", "handlers", "nothing", "one or more"),
+    "handlers a number": (HEAD + "handlers = 5\n", "handlers", "5 (a number)", "one or more"),
+    "handlers of text": (HEAD + 'handlers = ["x"]\n', "handlers", "['x'] (a list)", "one or more"),
+    "handlers one table": (HEAD + '[handlers]\npath = "/"\n', "handlers", "{'path': '/'} (a table)", "one"),
+    "no type": (HEAD + '[[handlers]]\npath = "/x"\n', H0 + "type", "nothing", "one of websocket-server, htt"),
+    "no type but a key of a kind": (
+        HEAD + '[[handlers]]\npath = "/x"\nmax_message = 5\n',
+        H0 + "type",
+        "nothing",
+        "one of",
+    ),
+    "unknown type": (
+        HEAD + '[[handlers]]\ntype = "ftp"\npath = "/x"\n',
+        H0 + "type",
+        "'ftp'",
+        "one of websocket-server, http-server",
+    ),
+    "type no text": (HEAD + '[[handlers]]\ntype = 1\npath = "/x"\n', H0 + "type", "1 (a number)", "one of"),
+    "no path": (HEAD + WEB, H0 + "path", "nothing", "text such as '/rooms/{room}'"),
+    "path no text": (HEAD + WEB + "path = 1\n", H0 + "path", "1 (a number)", "text such as"),
+    "relative path": (HEAD + WEB + 'path = "x"\n', H0 + "path", "'x'", "a path that begins with a slash"),
+    "bad pattern": (HEAD + WEB + 'path = "/a{b}"\n', H0 + "path", "'/a{b}'", "one whole {parameter}"),
+    "parameter twice": (HEAD + WEB + 'path = "/{b}/{b}"\n', H0 + "path", "'/{b}/{b}'", "{b} stands twice"),
+    "reserved path": (
+        HEAD + WEB + 'path = "/_theater/x"\n',
+        H0 + "path",
+        "'/_theater/x'",
+        "a path outside /_theater",
+    ),
+    "instance no text": (HEAD + HANDLER + "instance = 1\n", H0 + "instance", "1 (a number)", "text such as"),
+    "bad instance": (HEAD + HANDLER + 'instance = "{"\n', H0 + "instance", "'{'", "whole {parameters}"),
+    "unknown parameter": (
+        HEAD + HANDLER + 'instance = "{room}"\n',
+        H0 + "instance",
+        "{room}",
+        "parameters of the path /x",
+    ),
+    "methods no list": (SITE + HTTP + 'methods = "GET"\n', H0 + "methods", "'GET'", "a list of HTTP methods"),
+    "methods of numbers": (SITE + HTTP + "methods = [1]\n", H0 + "methods", "[1] (a list)", "a list of"),
+    "methods in lower case": (SITE + HTTP + 'methods = ["get"]\n', H0 + "methods", "['get'] (a l", "a list"),
+    "http without handle_request": (
+        HEAD + HTTP,
+        H0 + "type",
+        "'http-server', but Room has no handle_request",
+        "a class that defines handle_request",
+    ),
+    "max_message zero": (HEAD + HANDLER + "max_message = 0\n", H0 + "max_message", "0 (a number)", "bytes"),
+    "max_message negative": (HEAD + HANDLER + "max_message = -1\n", H0 + "max_message", "-1 (a n", "bytes"),
+    "max_message text": (HEAD + HANDLER + 'max_message = "1"\n', H0 + "max_message", "'1'", "bytes"),
+    "max_message a boolean": (HEAD + HANDLER + "max_message = true\n", H0 + "max_message", "True", "bytes"),
+    "max_message a float": (HEAD + HANDLER + "max_message = 1.5\n", H0 + "max_message", "1.5 (a", "bytes"),
+    "one path twice": (
+        HEAD + HANDLER + HANDLER,
+        "handlers[1].path",
+        "'/x', which handlers[0] serves already",
+        "another path",
+    ),
+    "one shape twice": (
+        HEAD + WEB + 'path = "/{a}"\n' + WEB + 'path = "/{b}"\n',
+        "handlers[1].path",
+        "'/{b}', which handlers[0] serves already",
+        "another path",
+    ),
+    "TOML": ("name = \n", "", "a mistake in its TOML (Invalid value (at line 1", "a manifest in TOML"),
+}
+
+
+@pytest.mark.parametrize("what", ONE)
+def test_one_mistake(what: str, write: Write) -> None:
+    text, key, found, expected = ONE[what]
+    file = write(text)
+    [mistake] = mistakes(file)
+    assert (mistake.file, mistake.key) == (file, key)
+    assert mistake.found.startswith(found)
+    assert expected in mistake.expected
+    assert str(mistake).count("\n") == 0
+
+
+def test_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "theater.toml"
+    path.write_bytes(b'name = "\xff"')
+    [mistake] = mistakes(str(path))
+    assert mistake.found.startswith("a mistake in its TOML")
+
+
+@pytest.mark.parametrize("name", ["nothing.toml", "nowhere"])
+def test_file_that_is_missing(name: str, tmp_path: Path) -> None:
+    path = str(tmp_path / name)
+    assert mistakes(path) == [
+        Mistake(path, "", "no such file", "a manifest, a folder with a theater.toml, or file.py:Class")
+    ]
+
+
+def test_folder_without_a_manifest(tmp_path: Path) -> None:
+    [mistake] = mistakes(str(tmp_path))
+    assert (mistake.file, mistake.found) == (str(tmp_path / "theater.toml"), "no such file")
+
+
+def test_file_below_a_file(write: Write) -> None:
+    [mistake] = mistakes(write(HEAD + HANDLER) + "/theater.toml")
+    assert mistake.found == "not a directory"
+
+
+def test_python_file_without_a_class(write: Write, tmp_path: Path) -> None:
+    write("")
+    path = str(tmp_path / "room.py")
+    assert mistakes(path) == [Mistake(path, "", "a Python file without a class", "file.py:Class")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [
+        ("room.py:Nothing", "no 'Nothing' in"),
+        ("room.py:Plain", "'Plain', which is no actor"),
+        ("no.py:Room", "which is no file"),
+        ("room.py:", "room.py:"),
+    ],
+)
+def test_class_without_a_manifest_that_is_wrong(
+    reference: str, found: str, write: Write, tmp_path: Path
+) -> None:
+    write("")
+    argument = f"{tmp_path}/{reference}"
+    [mistake] = mistakes(argument)
+    assert (mistake.file, mistake.key) == (argument, "")
+    assert found in mistake.found
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("x = 1\ny = (\n", "line 2"),
+        ("x = 1\n\nraise RuntimeError('no\\nway')\n", "RuntimeError: no way (line 3)"),
+        ("\nimport no_such_module_anywhere\n", "No module named 'no_such_module_anywhere' (line 2)"),
+        ("def f():\n    1 / 0\n\nf()\n", "ZeroDivisionError: division by zero (line 2)"),
+        ("raise SystemExit(3)\n", "SystemExit: 3 (line 1)"),
+        ("import json\n\njson.loads('{')\n", "(line 3)"),
+        ("import broken_neighbour\n", "broken_neighbour.py"),
+    ],
+)
+def test_script_that_fails_to_load(script: str, found: str, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "broken_neighbour.py").write_text("\n\n\n\n)\n")
+    (tmp_path / "broken.py").write_text(script)
+    file = write('name = "x"\npython = "broken.py:X"\n' + HANDLER)
+    [mistake] = mistakes(file)
+    assert mistake.key == "python"
+    assert mistake.found.startswith("'broken.py', which fails to load: ")
+    assert found in mistake.found
+    assert "\n" not in mistake.found
+    assert mistake.expected == "a file that Python can import"
+
+
+# Several
+
+
+def test_all_mistakes_are_told_at_once(write: Write, tmp_path: Path) -> None:
+    one = write('name = "A"\npython = 5\nx = 1\n[[handlers]]\ntype = "no"\n' + WEB + "path = 1\n")
+    two = str(tmp_path / "missing.toml")
+    found = mistakes(one, two)
+    assert [(mistake.file, mistake.key) for mistake in found] == [
+        (one, "x"),
+        (one, "name"),
+        (one, "python"),
+        (one, "handlers[0].type"),
+        (one, "handlers[1].path"),
+        (two, ""),
+    ]
+    with pytest.raises(ConfigError) as error:
+        load_manifests([one, two])
+    assert str(error.value).splitlines() == [str(mistake) for mistake in found]
+
+
+def test_same_name_twice(write: Write, tmp_path: Path) -> None:
+    one = write(HEAD + HANDLER)
+    two = write(HEAD + HANDLER.replace("/x", "/y"), "other.toml")
+    assert mistakes(one, two) == [Mistake(two, "name", f"'room', as in {one}", "a name of its own")]
+
+
+def test_one_path_in_two_manifests(write: Write) -> None:
+    one = write(HEAD + HANDLER.replace("/x", "/{a}"))
+    two = write(SITE + HANDLER.replace("/x", "/{b}"), "other.toml")
+    assert mistakes(one, two) == [
+        Mistake(
+            two, "handlers[0].path", f"'/{{b}}', which handlers[0] of {one} serves already", "another path"
+        )
+    ]
+
+
+def test_one_path_may_have_both_kinds(write: Write) -> None:
+    file = write(SITE + HANDLER + HTTP)
+    assert len(load_manifests([file])[0].routes) == 2
+
+
+def test_failed_script_is_loaded_anew(write: Write, tmp_path: Path) -> None:
+    """As `run --reload` needs it."""
+    file = write('name = "x"\npython = "later.py:Room"\n' + HANDLER)
+    (tmp_path / "later.py").write_text("raise ValueError\n")
+    assert len(mistakes(file)) == 1
+    (tmp_path / "later.py").write_text(SCRIPT + "# now it is right\n")
+    assert load_manifests([file])[0].actor.__name__ == "Room"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 import picows
 import pytest
+from tests.server.raw import until
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed
 
@@ -370,8 +371,7 @@ async def test_close_of_the_server(client: Client, referee: tuple[Server, list[C
     server, ends = referee
     async with asyncio.timeout(PATIENCE):
         assert await client.closed(server.url()) == (4001, "as you wish")
-        while not ends:
-            await asyncio.sleep(0.001)
+        await until(lambda: ends)
     assert [end.code for end in ends] == [client.answer]
 
 
@@ -379,6 +379,5 @@ async def test_close_of_the_client(client: Client, referee: tuple[Server, list[C
     server, ends = referee
     async with asyncio.timeout(PATIENCE):
         await client.close(server.url())
-        while not ends:
-            await asyncio.sleep(0.001)
+        await until(lambda: ends)
     assert ends == [Closed(4002, "tired")]

@@ -287,7 +287,7 @@ class TestReplies:
                 yield Text("2")
 
         client = make_world(actor=Generating).connect()
-        assert client.sent == [Text("sent"), Text("1"), Text("2")]
+        assert client.sent == [Text("1"), Text("sent"), Text("2")]
 
     @pytest.mark.parametrize(
         "reply",

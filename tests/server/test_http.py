@@ -191,7 +191,7 @@ async def test_expected_100_is_given() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_body_that_is_too_large_is_answered_413(chunked: bool) -> None:
-    async with opened(limits=Limits(max_body=100)) as (server, raw):
+    async with opened(limits=Limits(max_body=100)) as (_, raw):
         for size, status in ((100, 200), (101, 413)):
             if chunked:
                 raw.write(request("POST /x?do=echo HTTP/1.1", [*HOST, ("Transfer-Encoding", "chunked")]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import secrets
 import ssl
 from collections import deque
@@ -100,7 +101,8 @@ async def connect(
         connection.abort()
         raise ConnectFailed(url, f"no answer within {timeout:g} s") from None
     except OSError as error:
-        raise ConnectFailed(url, error.strerror or str(error)) from error
+        words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ConnectFailed(url, words) from error
     except BaseException:
         connection.abort()
         raise

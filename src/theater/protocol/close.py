@@ -29,6 +29,9 @@ def encode_close(code: int, reason: str = "") -> bytes:
     Raises:
         InvalidClose: the code may not be sent, or the reason is too long.
     """
+    given: tuple[object, object] = (code, reason)  # callers may be untyped
+    if not isinstance(given[0], int) or not isinstance(given[1], str):
+        raise InvalidClose(code, reason, "the code must be a number and the reason text")
     if not may_be_sent(code):
         raise InvalidClose(code, reason, "allowed codes are 1000 to 1003, 1007 to 1014 and 3000 to 4999")
     encoded = reason.encode("utf-8", "replace")

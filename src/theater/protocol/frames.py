@@ -116,7 +116,8 @@ def _as_bytes(message: object, data: object) -> bytes:
     raise InvalidMessage(message, "bytes")
 
 
-def _control_payload(message: object, payload: bytes) -> bytes:
-    if len(payload) > MAX_CONTROL_PAYLOAD:
+def _control_payload(message: object, payload: object) -> bytes:
+    encoded = _as_bytes(message, payload)
+    if len(encoded) > MAX_CONTROL_PAYLOAD:
         raise InvalidMessage(message, f"at most {MAX_CONTROL_PAYLOAD} bytes of payload")
-    return _as_bytes(message, payload)
+    return encoded

@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
-from theater.errors import LocalError, Reason
+from theater.errors import InvalidMessage, LocalError, Reason
 from theater.protocol.close import ABNORMAL, NO_STATUS, decode_close, encode_close
 from theater.protocol.frames import (
     CLOSE_FRAME,
@@ -101,16 +101,16 @@ _STATE: Final = (
     "_control",
     "_kind",
     "_size",
-    "_parts",
     "_tail",
 )
 _STATE_TYPES: Final = tuple[
+    bytes,
     State,
     Close,
     bool,
     bool,
     Close,
-    bool,
+    int,
     bytes,
     int,
     int,
@@ -119,7 +119,6 @@ _STATE_TYPES: Final = tuple[
     bytes,
     int,
     int,
-    list[str | bytes],
     bytes,
 ]
 
@@ -208,7 +207,7 @@ class Machine:
         self._stream = stream
         self._shortcuts = role is Role.SERVER and not stream
         self._shortcut = self._shortcuts  # and nothing is unfinished
-        self._sending = False  # a message is going out in fragments
+        self._sending = 0  # opcode of the message that is going out in fragments
         self._rest = b""  # an unfinished frame header, or what a full batch left
         # The frame whose payload is arriving.
         self._left = _BETWEEN_FRAMES  # payload bytes to come
@@ -226,12 +225,17 @@ class Machine:
 
     def export_state(self) -> bytes:
         """Everything that another machine needs to go on in the middle of a frame, but for `out`."""
-        return msgspec.msgpack.encode([getattr(self, name) for name in _STATE])
+        text = self._kind == Opcode.TEXT
+        content = "".join(self._parts).encode() if text else b"".join(self._parts)  # type: ignore[arg-type]
+        return msgspec.msgpack.encode([content, *(getattr(self, name) for name in _STATE)])
 
     def restore_state(self, exported: bytes) -> None:
         """Goes on where the machine that `export_state` was called on stopped; same role and options."""
-        for name, value in zip(_STATE, msgspec.msgpack.decode(exported, type=_STATE_TYPES), strict=True):
+        content, *values = msgspec.msgpack.decode(exported, type=_STATE_TYPES)
+        for name, value in zip(_STATE, values, strict=True):
             setattr(self, name, value)
+        if self._kind:
+            self._parts = [content.decode()] if self._kind == Opcode.TEXT else [content]
         self._shortcut = False  # the next read finds out
 
     # Receiving
@@ -248,6 +252,7 @@ class Machine:
         events: list[Output] = []
         if self.state >= State.ENDING:  # §5.5.1: nothing may follow a close frame
             return events
+        closing = self.state is State.CLOSING
         if self._rest:
             data = self._rest + data[:end]
             end = len(data)
@@ -267,8 +272,8 @@ class Machine:
         self._shortcut = (
             self._shortcuts and position >= end and self._left < 0 and not self._kind and self.state is _OPEN
         )
-        if self.state is State.CLOSING:  # who has said goodbye does not listen
-            return []
+        if closing:  # who has said goodbye does not listen
+            return [event for event in events if isinstance(event, Close | Failure)]
         return events
 
     def receive_whole(self, data: bytes | bytearray, end: int) -> Text | Binary | None:
@@ -315,6 +320,8 @@ class Machine:
         while position < end and len(events) < _BATCH:
             if self._left >= 0:
                 position = self._take_payload(data, position, end, events)
+                if self.state >= State.ENDING:
+                    return end
                 continue
             begin = position + 2
             if begin > end:
@@ -425,13 +432,22 @@ class Machine:
         content: str | bytes = piece
         if self._kind == Opcode.TEXT:
             piece = self._tail + piece
-            content, used = utf_8_decode(piece, "strict", last)
+            try:
+                content, used = utf_8_decode(piece, "strict", last)
+                # Python waits for a third byte here, though nothing can make a surrogate valid.
+                if piece[used:] >= b"\xed\xa0" and piece[used:] < b"\xee":
+                    piece.decode()
+            except UnicodeDecodeError as error:
+                if self._stream and error.start:
+                    events.append(Chunk(piece[: error.start].decode(), False))
+                raise
             self._tail = piece[used:]
         if self._stream:
             if content or last:
                 events.append(Chunk(content, last))
         else:
-            self._parts.append(content)  # type: ignore[arg-type]
+            if content:  # a peer may send empty fragments for ever
+                self._parts.append(content)  # type: ignore[arg-type]
             if last:
                 text = self._kind == Opcode.TEXT
                 parts = self._parts
@@ -449,8 +465,7 @@ class Machine:
             events.append(Ping(payload))
             # §5.5.2: "an endpoint MUST send a Pong frame in response, unless it already received a
             # Close frame", and §5.5.3: with the same application data
-            if self.state is State.OPEN:
-                self._frame(FIN | Opcode.PONG, payload)
+            self._frame(FIN | Opcode.PONG, payload)
         else:
             close = decode_close(payload)
             if isinstance(close, str):
@@ -516,26 +531,31 @@ class Machine:
                 return
             self.state = State.CLOSING
             self._shortcut = False
-        elif self._sending and first < CLOSE_FRAME:
-            # §5.4: fragments of one message may not be interleaved with those of another
-            raise LocalError("a message cannot be sent between the chunks of another")
+        elif first < CLOSE_FRAME:
+            self._check_whole()
         self._frame(first, payload)
 
     def send_encoded(self, frame: bytes) -> None:
         """Sends a data frame that was encoded for many connections at once; for a server only."""
         if self.may_send():
+            self._check_whole()
             self.out.append(frame)
 
     def send_chunk(self, data: str | bytes, last: bool) -> None:
-        """Sends a piece of a message as a frame of its own; control frames may go between them."""
+        """Sends a piece of a message as a frame of its own; control frames may go between them.
+
+        Raises:
+            InvalidMessage: it cannot be sent, or the message's other chunks are of another kind.
+        """
         if not self.may_send():
             return
-        if self._sending:
-            first: int = Opcode.CONTINUATION
-        else:
-            first = Opcode.TEXT if isinstance(data, str) else Opcode.BINARY
-        self._sending = not last
-        self._frame(first | FIN if last else first, data.encode() if isinstance(data, str) else data)
+        opening, payload = encode_message(Text(data) if isinstance(data, str) else Binary(data))
+        opening &= ~FIN
+        if self._sending not in (0, opening):
+            raise InvalidMessage(data, "all chunks of a message to be text, or all bytes")
+        first = Opcode.CONTINUATION if self._sending else opening
+        self._sending = 0 if last else opening
+        self._frame(first | FIN if last else first, payload)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begins the closing handshake; does nothing if it has begun.
@@ -557,6 +577,11 @@ class Machine:
         self.state = State.CLOSED
         self._shortcut = False
         return self.closed
+
+    def _check_whole(self) -> None:
+        # §5.4: fragments of one message may not be interleaved with those of another
+        if self._sending:
+            raise LocalError("a message cannot be sent between the chunks of another")
 
     def _frame(self, first: int, payload: bytes) -> None:
         if self._masking_key is not None:

@@ -119,7 +119,8 @@ def bind(host: str, port: int) -> socket.socket:
         except OSError:
             sock.close()
             raise
-    except OSError as error:
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "the host is no valid name"
+        raise StartupError(f"cannot listen on {host}:{port}: {words}") from error
     sock.setblocking(False)
     return sock

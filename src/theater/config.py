@@ -7,6 +7,7 @@ import tomllib
 import traceback
 from collections.abc import Iterable
 from importlib.machinery import SourceFileLoader
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -47,7 +48,8 @@ class Manifest(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, actor: type[Actor], path: str = "/", instance: str = "", file: str = "") -> "Manifest":
         """A manifest for a class without one: it serves `path`, and takes its name from the class."""
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", actor.__name__).strip("-").lower()
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", actor.__name__).lower()
+        name = re.sub(r"[^a-z0-9]+", "-", words)[:64].lstrip("-0123456789").rstrip("-") or "actor"
         pattern = Pattern(path)
         routes = [Route("websocket-server", pattern, name, instance)]
         if _overrides(actor, "handle_request"):
@@ -147,7 +149,7 @@ class _ManifestReader:
         if kind is not None and kind not in _KINDS:
             self._mistake(key + "type", repr(kind), f"one of {', '.join(_KINDS)}")
             return None
-        self._known(table, key, ("type", "path", "instance", *_KEYS.get(kind or "", ())))
+        self._known(table, key, ("type", "path", "instance", *_own_keys(kind)))
         pattern = self._pattern(table, key)
         instance = self._text(table, key, "instance", "text such as '{room}'", "")
         if instance and pattern is not None:
@@ -311,7 +313,12 @@ def _import(path: Path) -> ModuleType:
 def _blame(error: BaseException, path: Path) -> str:
     """The exception in a line, with the place in the user's file where it came from."""
     if isinstance(error, SyntaxError):
-        return f"{error.msg} (line {error.lineno})"
+        file = (
+            ""
+            if error.filename is None or Path(error.filename) == path.resolve()
+            else f" of {error.filename}"
+        )
+        return f"{error.msg} (line {error.lineno}{file})"
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
@@ -319,6 +326,11 @@ def _blame(error: BaseException, path: Path) -> str:
     ]
     place = f" (line {lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{place}".replace("\n", " ")
+
+
+def _own_keys(kind: str | None) -> Iterable[str]:
+    """The keys that only handlers of this kind have; of all kinds, where there is none."""
+    return chain(*_KEYS.values()) if kind is None else _KEYS[kind]
 
 
 def _is_actor(value: object) -> bool:

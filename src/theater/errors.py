@@ -225,6 +225,7 @@ class RequestTimeout(GuestError, TimeoutError):
 
     def __init__(self, address: str, seconds: float) -> None:
         super().__init__(address)
+        self.args = (address, seconds)
         self.seconds = seconds
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Turns, and what comes of them. Real event loop, recording wires, virtual clock."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -560,6 +561,19 @@ class TestEffects:
         client = make_world(actor=Careful).connect()
         assert caught == ["InvalidMessage", "InvalidClose", "InvalidMessage", "InvalidMessage"]
         assert client.sent == [Text("still fine")]
+
+    async def test_and_replies_are_limited_together(
+        self, make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Chatty(Quiet):
+            def handle_websocket(self, connection: Connection, event: Event) -> Any:
+                connection.send(Text("sent"))
+                return (Text(str(number)) for number in itertools.count()) if text_of(event) == "x" else None
+
+        client = make_world(Limits(max_outbox=3), actor=Chatty).connect()
+        client.say("x")
+        assert client.sent == [Text("sent")] * 2  # of Connected and Error
+        assert "a turn has at most 3 effects" in caplog.text
 
     async def test_are_limited_in_one_turn(self, make_world: MakeWorld) -> None:
         class Chatty(Quiet):

@@ -37,6 +37,20 @@ def test_commands_are_carried_out_in_order_when_the_turn_is_committed(recorded: 
     assert recorded.done == commands
 
 
+def test_connections_are_closed_when_all_else_is_done_in_the_order_in_which_it_was_said(
+    recorded: Recorded,
+) -> None:
+    one, two = RecordingWire(), RecordingWire()
+    outbox = recorded.outbox
+    outbox.send(one, Close(4001))
+    outbox.put(to_actor("x"))
+    outbox.send(two, Close(4002))
+    outbox.send(one, Text("bye"))
+    close_one, to_other, close_two, bye = outbox.entries
+    outbox.commit()
+    assert recorded.done == [to_other, bye, close_one, close_two]
+
+
 def test_a_commit_empties_the_outbox(recorded: Recorded) -> None:
     recorded.outbox.put(to_actor("x"))
     recorded.outbox.commit()

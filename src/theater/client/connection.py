@@ -144,6 +144,7 @@ class ClientConnection(asyncio.Protocol):
         self._pings: dict[bytes, asyncio.Future[float]] = {}
         self._loop = loop
         self._ended: asyncio.Future[None] = loop.create_future()
+        self._answered = False  # the head of the response is here
         self._paused = False
         self._waiting = False  # in `receive`, so whatever came before has been answered
         self._body = b""
@@ -208,9 +209,9 @@ class ClientConnection(asyncio.Protocol):
         """
         payload = secrets.token_bytes(4) if payload is None else payload
         began = self._loop.time()
-        answer = self._pings[payload] = self._loop.create_future()
+        answer = self._pings.setdefault(payload, self._loop.create_future())
         await self.send(Ping(payload))
-        ended: float = await answer
+        ended: float = await asyncio.shield(answer)
         return ended - began
 
     async def close(self, code: int = 1000, reason: str = "", timeout: float = 5.0) -> None:
@@ -264,6 +265,8 @@ class ClientConnection(asyncio.Protocol):
             if self._open():
                 self._take(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
+            if self._answered:
+                self._open()  # says what is missing
             self._refused(f"the server does not speak HTTP: {error}", None)
 
     def pause_writing(self) -> None:
@@ -280,8 +283,9 @@ class ClientConnection(asyncio.Protocol):
             if not ping.done():
                 ping.set_exception(self._end_error())
         if not self.opened.done():
-            status = self._parser.get_status_code() if self._parser else None
-            self._refused("the server closed the connection before it answered", status or None)
+            if self._answered:
+                self._open()
+            self._refused("the server closed the connection before it answered", None)
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -293,8 +297,16 @@ class ClientConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body += body[: _QUOTED - len(self._body)]
 
+    def on_headers_complete(self) -> None:
+        self._answered = True
+
     def on_message_complete(self) -> None:
-        if self._parser is not None and self._parser.get_status_code() != 101:
+        if self._parser is None or self._parser.get_status_code() == 101:
+            return
+        if self._parser.get_status_code() < 200:  # RFC 9110 §15.2: an answer follows
+            self._answered = False
+            self._fields.clear()
+        else:
             self._open()  # says why it cannot
 
     def _open(self) -> bool:
@@ -324,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
         """Handles what was read; with nothing, goes on with what an earlier read has left."""
         machine = self._machine
         events = machine.receive(data)
-        while events:
+        while True:
             for event in events:
                 match event:
                     case Text() | Binary():

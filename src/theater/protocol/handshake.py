@@ -53,6 +53,8 @@ def check_request(method: str, http_version: str, headers: Headers) -> Offer | R
         return Refusal(405, f"A WebSocket is opened with GET, not {method}.", (("allow", "GET"),))
     if http_version != "1.1":
         return Refusal(400, f"A WebSocket is opened with HTTP/1.1, not HTTP/{http_version}.")
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        return Refusal(400, "A request to open a WebSocket has no body.")
     if len(headers.get_all("host")) != 1:
         return Refusal(400, "The request must have exactly one Host header.")
     if "websocket" not in _lower(headers.tokens("upgrade")):
@@ -96,7 +98,8 @@ def response_headers(offer: Offer, subprotocol: str | None, extra: Headers) -> H
     for name, value in extra:
         if name in OWN_FIELDS:
             return f"the header {name} belongs to the handshake"
-        fields.append((name, value))
+        if name not in ("content-length", "transfer-encoding"):  # a 101 has no body, RFC 9110 §8.6
+            fields.append((name, value))
     return Headers(fields)
 
 

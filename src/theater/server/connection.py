@@ -40,6 +40,7 @@ class Hub:
     Attributes:
         buffer: where every read goes. A connection takes what it needs before the next read.
         open: the connections that have not ended.
+        stopping: no more are to be opened.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Hub:
         self.open: set[WebSocketConnection] = set()
         self._waiting: list[WebSocketConnection] = []
         self._scheduled = False
+        self.stopping = False
         self._empty: asyncio.Event | None = None
         self.call_soon = loop.call_soon
 
@@ -175,12 +177,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         cell = self._cell
         connection = self._connection
         events = machine.receive(self._hub.buffer, size)
-        while events:
+        while True:
             for event in events:
                 kind = type(event)
                 if kind is Text or kind is Binary or kind is Ping or kind is Pong:
                     self._counters.messages_in += 1
-                    if machine.state is not _CLOSING:  # the actor may close while it handles this read
+                    if machine.may_send():  # the actor may close while it handles this read
                         cell.receive(connection, Received(event))  # type: ignore[arg-type]
                 elif isinstance(event, Failure):
                     cell.receive(connection, Error(event.problem))
@@ -293,7 +295,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._timer is None:
             self._set_deadline()
             self._paused = 0
-            self._transport.resume_reading()
+            self._hub.call_soon(self._catch_up)
 
     def _set_deadline(self) -> None:
         if self._timer is None:

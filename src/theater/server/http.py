@@ -23,6 +23,7 @@ OVERLOADED: Final = Response(
 )
 
 # What the server alone says about a response, RFC 9112 §6 and §9.6.
+_BODILESS: Final = (204, 304)  # RFC 9110 §8.6
 _FRAMING_FIELDS: Final = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
 
 
@@ -46,12 +47,9 @@ class HttpApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._respond(scope, receive)
-        fields = wire_headers(response)
-        if response.status not in (204, 304):  # RFC 9110 §8.6
-            fields.append((b"content-length", b"%d" % len(response.body)))
-        await send({"type": "http.response.start", "status": response.status, "headers": fields})
-        body = b"" if response.status in (204, 304) else response.body
-        await send({"type": "http.response.body", "body": body})
+        headers = wire_headers(response)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": wire_body(response)})
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         segments = split_path(scope["raw_path"].decode("latin-1"))
@@ -121,12 +119,20 @@ def refusal_response(refusal: Refusal) -> Response:
 
 
 def wire_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """A response's header fields as HTTP libraries take them, without those of the framing."""
-    return [
+    """A response's header fields as HTTP libraries take them; its framing is the server's."""
+    fields = [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in response.headers
         if name not in _FRAMING_FIELDS
     ]
+    if response.status not in _BODILESS:
+        fields.append((b"content-length", b"%d" % len(response.body)))
+    return fields
+
+
+def wire_body(response: Response) -> bytes:
+    """A response's body, if it may have one."""
+    return b"" if response.status in _BODILESS else response.body
 
 
 def _request(scope: Scope, path: str, match: Match, body: bytes) -> Request:

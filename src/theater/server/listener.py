@@ -71,6 +71,7 @@ class Listener:
         """Accepts no more, says goodbye to all connections, and waits until they have ended."""
         if self._server is not None:
             self._server.close()
+        self._hub.stopping = True
         for connection in list(self._hub.open):
             connection.shut_down(reason)
         for http in list(self._state.connections):

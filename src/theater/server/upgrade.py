@@ -3,6 +3,7 @@
 import asyncio
 import http
 import logging
+from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from theater.contract import Accept, Headers, Peer, Query, Request, Response, UpgradeRequest
@@ -11,7 +12,15 @@ from theater.protocol.handshake import OWN_FIELDS, Offer, Refusal, check_request
 from theater.runtime.cell import Cell
 from theater.runtime.system import ActorSystem
 from theater.server.connection import Hub, WebSocketConnection
-from theater.server.http import FAILED, OVERLOADED, allowed, not_allowed, refusal_response, wire_headers
+from theater.server.http import (
+    FAILED,
+    OVERLOADED,
+    allowed,
+    not_allowed,
+    refusal_response,
+    wire_body,
+    wire_headers,
+)
 from theater.server.routing import Router, split_path
 
 log = logging.getLogger("theater.server")
@@ -104,6 +113,9 @@ class Upgrader:
         transport, early, offer, request, cell, max_message = pending
         if transport.is_closing():
             return
+        if self._hub.stopping:
+            respond(transport, OVERLOADED)
+            return
         try:
             decision: Accept | Response | None = answer.result()
         except GuestError:
@@ -122,8 +134,8 @@ class Upgrader:
                 respond(transport, FAILED)
                 return
             transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % bytes(headers))
-            WebSocketConnection(self._hub, cell, request, decision, transport, max_message).start(early)
             transport.resume_reading()
+            WebSocketConnection(self._hub, cell, request, decision, transport, max_message).start(early)
 
     def _by_hand(self, pending: _Pending, response: Response) -> Accept | Response:
         """Checks a 101 response that an actor made itself, as in the proposal's first example."""
@@ -155,10 +167,10 @@ def _as_plain(request: UpgradeRequest) -> Request:
 
 def respond(transport: asyncio.Transport, response: Response) -> None:
     """Writes a response as HTTP/1.1 and closes the connection."""
-    head = [f"HTTP/1.1 {response.status} {_phrase(response.status)}\r\n".encode()]
-    head += [b"%b: %b\r\n" % (name, value) for name, value in wire_headers(response)]
-    head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(response.body))
-    transport.write(b"".join(head) + response.body)
+    lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}\r\n".encode()]
+    fields = [(b"date", formatdate(usegmt=True).encode()), *wire_headers(response), (b"connection", b"close")]
+    lines += [b"%b: %b\r\n" % field for field in fields]
+    transport.write(b"".join([*lines, b"\r\n", wire_body(response)]))
     transport.close()
 
 

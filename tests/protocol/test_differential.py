@@ -22,10 +22,13 @@ from tests.protocol.wire import (
     PONG,
     TEXT,
     Frame,
+    both_roles,
+    close_payload,
     feed,
     frame,
     mutated_streams,
     opened,
+    peer_of,
     read_frames,
     valid_streams,
 )
@@ -37,13 +40,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.protocol.machine import Failure, Machine, Output, Role
 
-both_roles = pytest.mark.parametrize("role", Role)
 unhurried = settings(deadline=None)
-
-
-def code(number: int, rest: bytes = b"") -> bytes:
-    """The payload of a close frame."""
-    return number.to_bytes(2, "big") + rest
 
 
 class Reading(NamedTuple):
@@ -157,7 +154,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 @unhurried
 @given(st.lists(MESSAGES, max_size=5), st.lists(st.text(max_size=20), min_size=1, max_size=3))
 def test_they_read_what_we_send(role: Role, messages: list[Message], chunks: list[str]) -> None:
-    sender = Machine(Role.CLIENT if role is Role.SERVER else Role.SERVER, MAX)
+    sender = Machine(peer_of(role), MAX)
     for index, chunk in enumerate(chunks):
         sender.send_chunk(chunk, last=index == len(chunks) - 1)
     for message in messages:
@@ -286,7 +283,9 @@ def wsproto_difference(role: Role, wire: bytes, ours: Reading, theirs: Reading) 
             return "checks the mask when the header is whole"
         case 1002 if last is not None and last.announced and not last.payload and theirs.end is None:
             return "checks fragmentation when the first byte of the payload is there"
-        case Close() | 1007 if theirs.end == 1002 and last is not None and last.payload[:2] == code(1014):
+        case Close() | 1007 if (
+            theirs.end == 1002 and last is not None and last.payload[:2] == close_payload(1014)
+        ):
             return "does not know close code 1014"  # registered with IANA later
         case 1007 if last is not None and last.opcode < CLOSE and ends_in_a_surrogate(content + last.payload):
             return "takes the first two bytes of a surrogate, as CPython's decoder does"
@@ -354,12 +353,12 @@ CASES = {
     "§5.5 fragmented ping": Case([Frame(PING, b"x", fin=False)], 1002, 1002, 1002),
     "§5.5 long ping": Case([Frame(PING, bytes(126))], 1002, 1002, 1002),
     "§5.5.1 half a close code": Case([Frame(CLOSE, b"\x03")], 1002, 1002, 1002),
-    "§7.4.1 close code 1005": Case([Frame(CLOSE, code(1005))], 1002, 1002, 1002),
-    "§7.4.2 close code 2000": Case([Frame(CLOSE, code(2000))], 1002, 1002, 1002),
-    "§7.4.2 close code 3000": Case([Frame(CLOSE, code(3000))], *[Close(3000)] * 3),
+    "§7.4.1 close code 1005": Case([Frame(CLOSE, close_payload(1005))], 1002, 1002, 1002),
+    "§7.4.2 close code 2000": Case([Frame(CLOSE, close_payload(2000))], 1002, 1002, 1002),
+    "§7.4.2 close code 3000": Case([Frame(CLOSE, close_payload(3000))], *[Close(3000)] * 3),
     "§7.1.5 empty close": Case([Frame(CLOSE)], *[Close(1005)] * 3),
     "§8.1 text not UTF-8": Case([Frame(TEXT, b"\xff")], 1007, 1007, 1007),
-    "§8.1 reason not UTF-8": Case([Frame(CLOSE, code(1000, b"\xff"))], 1007, 1007, 1007),
+    "§8.1 reason not UTF-8": Case([Frame(CLOSE, close_payload(1000, b"\xff"))], 1007, 1007, 1007),
     "§5.4 ping between fragments": Case(
         [Frame(TEXT, b"x", fin=False), Frame(PING), Frame(CONTINUATION, b"y")], None, None, None
     ),
@@ -386,8 +385,8 @@ CASES = {
     "§5.5 ping in a message near the maximum": Case(
         [Frame(BINARY, bytes(MAX), fin=False), Frame(PING, b"x")], None, 1009, None
     ),
-    "§7.4 wrong code, wrong reason": Case([Frame(CLOSE, code(1005, b"\xff"))], 1002, 1007, 1002),
-    "§7.4.1 close code 1014": Case([Frame(CLOSE, code(1014))], Close(1014), Close(1014), 1002),
+    "§7.4 wrong code, wrong reason": Case([Frame(CLOSE, close_payload(1005, b"\xff"))], 1002, 1007, 1002),
+    "§7.4.1 close code 1014": Case([Frame(CLOSE, close_payload(1014))], Close(1014), Close(1014), 1002),
     "§8.1 bad byte, payload to come": Case([Frame(TEXT, b"\xff", announced=2)], 1007, None, 1007),
     "§8.1 bad byte, fragments to come": Case([Frame(TEXT, b"\xff", fin=False)], 1007, None, 1007),
     "§8.1 surrogate, last byte to come": Case([Frame(TEXT, b"\xed\xa0", fin=False)], 1007, None, None),
@@ -410,7 +409,7 @@ def test_what_each_makes_of_it(role: Role, case: Case) -> None:
 
 @both_roles
 def test_what_each_makes_of_a_wrong_mask(role: Role) -> None:  # §5.1
-    wrong = frame(Role.CLIENT if role is Role.SERVER else Role.SERVER, BINARY, bytes(300))
+    wrong = frame(peer_of(role), BINARY, bytes(300))
     for read in (read_ourselves, read_by_websockets, read_by_wsproto):
         assert read(role, wrong) == Reading([], 1002)
     assert read_ourselves(role, wrong[:2]).end == 1002

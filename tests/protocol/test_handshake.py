@@ -56,6 +56,7 @@ def test_the_plainest_request_is_an_offer() -> None:
         ("host", ["[::1]:8080"]),
         ("origin", ["https://example.com"]),
         ("sec-websocket-extensions", ["permessage-deflate; client_max_window_bits"]),
+        ("content-length", ["0"]),
     ],
 )
 def test_requests_of_other_wordings_are_offers_too(name: str, values: list[str]) -> None:
@@ -132,6 +133,15 @@ def test_a_faulty_request_is_refused(name: str, values: list[str], status: int) 
     assert refusal.problem.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("content-length", "5"), ("content-length", "x"), ("transfer-encoding", "chunked")]
+)
+def test_a_request_with_a_body_is_refused(name: str, value: str) -> None:
+    # The body would be read as frames.
+    refusal = check_request("GET", "1.1", changed(REQUEST, name, value))
+    assert refusal == Refusal(400, "A request to open a WebSocket has no body.")
+
+
 def test_a_wrong_version_is_told_the_right_one() -> None:  # §4.4
     refusal = check_request("GET", "1.1", changed(REQUEST, "sec-websocket-version", "8", "7"))
     assert isinstance(refusal, Refusal)
@@ -186,6 +196,11 @@ def test_further_fields_follow_those_of_the_handshake() -> None:
 def test_the_fields_of_the_handshake_cannot_be_given(name: str) -> None:
     problem = response_headers(Offer(ACCEPT, ()), None, Headers([("x-fine", "1"), (name, "x")]))
     assert problem == f"the header {name.lower()} belongs to the handshake"
+
+
+def test_the_response_says_nothing_about_a_body() -> None:  # RFC 9110 §8.6, RFC 9112 §6.1
+    extra = Headers([("Content-Length", "0"), ("x-fine", "1"), ("Transfer-Encoding", "chunked")])
+    assert response_headers(Offer(ACCEPT, ()), None, extra) == Headers((*RESPONSE, ("x-fine", "1")))
 
 
 # The client's side

@@ -14,6 +14,8 @@ from tests.protocol.wire import (
     TEXT,
     Outcome,
     any_streams,
+    both_modes,
+    both_roles,
     feed,
     feed_quickly,
     frame,
@@ -21,6 +23,7 @@ from tests.protocol.wire import (
     mutated_streams,
     opened,
     outcome,
+    peer_of,
     run,
     split,
     split_frames,
@@ -31,8 +34,6 @@ from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import Reason
 from theater.protocol.machine import Chunk, Failure, Machine, Output, Role, State
 
-both_roles = pytest.mark.parametrize("role", Role)
-both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 unhurried = settings(deadline=None)  # the examples are quick; the machines that run them may not be
 
 MAXIMA = st.sampled_from([MAX, MAX, 131, 132, 20, 0])
@@ -55,7 +56,7 @@ def test_a_valid_stream_is_the_messages_it_was_made_of(role: Role, data: st.Data
     assert not found.failed
     pings = [event.payload for event in stream.events if isinstance(event, Ping)]
     last = stream.events[-1] if stream.events else None
-    replies = run(opened(Role.CLIENT if role is Role.SERVER else Role.SERVER), [found.out]).events
+    replies = run(opened(peer_of(role)), [found.out]).events
     assert replies == [Pong(payload) for payload in pings] + (
         [Close(last.code)] if isinstance(last, Close) else []
     )
@@ -186,7 +187,7 @@ def test_batches_lose_and_reorder_nothing(role: Role, steps: list[tuple[int, int
     assert events == expected
     most = len(opened(role).receive(frame(role, TEXT, b"0") * 1000))
     assert max(map(len, batches), default=0) <= most
-    pongs = feed(opened(Role.CLIENT if role is Role.SERVER else Role.SERVER), *machine.out)
+    pongs = feed(opened(peer_of(role)), *machine.out)
     assert pongs == [Pong(str(n).encode()) for n in range(0, number, 3)]
 
 
@@ -233,7 +234,7 @@ def test_what_one_machine_says_another_hears(
     key: bytes,
 ) -> None:
     one = Machine(sender, 10_000, masking_key=lambda: key)
-    other = Machine(Role.CLIENT if sender is Role.SERVER else Role.SERVER, 10_000)
+    other = Machine(peer_of(sender), 10_000)
     expected = [say(one, message) for message in messages]
     if close is not None:
         one.send(close)

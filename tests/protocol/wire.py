@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+import pytest
 from hypothesis import strategies as st
 
 from theater.contract.messages import Binary, Close, Ping, Pong, Text
@@ -15,6 +16,10 @@ from theater.protocol.machine import Chunk, Failure, Machine, Output, Role, Stat
 
 T = TypeVar("T")
 
+both_roles = pytest.mark.parametrize("role", Role)
+both_modes = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+FIN = 0x80
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 KEY = bytes.fromhex("37fa213d")  # of the examples in RFC 6455 §5.7
 MAX = 1000  # bytes of a message, unless a test says otherwise
@@ -76,6 +81,16 @@ def frame(
     return Frame(opcode, payload, fin, rsv, key, width, announced).encode()
 
 
+def peer_of(role: Role) -> Role:
+    """The role at the other end."""
+    return Role.CLIENT if role is Role.SERVER else Role.SERVER
+
+
+def close_payload(code: int, reason: str | bytes = b"") -> bytes:
+    """The payload of a close frame, right or wrong."""
+    return code.to_bytes(2, "big") + (reason.encode() if isinstance(reason, str) else reason)
+
+
 def read_frames(data: bytes) -> Iterator[Frame]:
     """Reads frames without judging them; the last may have less payload than it announces.
 
@@ -120,6 +135,14 @@ def sent(machine: Machine) -> list[tuple[int, bytes]]:
 def opened(role: Role = Role.SERVER, max_message: int = MAX, stream: bool = False) -> Machine:
     """A machine whose masking key is known."""
     return Machine(role, max_message, stream, lambda: KEY)
+
+
+def moved(machine: Machine, role: Role, stream: bool = False) -> Machine:
+    """A new machine that goes on where this one stopped."""
+    successor = opened(role, stream=stream)
+    successor.restore_state(machine.export_state())
+    successor.out += machine.out
+    return successor
 
 
 def feed(machine: Machine, *reads: bytes | bytearray) -> list[Output]:

@@ -42,9 +42,9 @@ def test_connections_are_closed_when_all_else_is_done_in_the_order_in_which_it_w
 ) -> None:
     one, two = RecordingWire(), RecordingWire()
     outbox = recorded.outbox
-    outbox.send(one, Close(4001))
+    outbox.close(one, 4001, "")
     outbox.put(to_actor("x"))
-    outbox.send(two, Close(4002))
+    outbox.close(two, 4002, "")
     outbox.send(one, Text("bye"))
     close_one, to_other, close_two, bye = outbox.entries
     outbox.commit()

@@ -439,7 +439,7 @@ async def test_close_that_nobody_answers_has_a_deadline() -> None:
         theater.clock.advance(0.2)
         await until(lambda: sink.ended)
         await until(lambda: closed(actor))
-        assert sink.frames == [(0x88, b"\x0f\xa2as you wish")]  # no pong: it has said goodbye
+        assert sink.frames == [(0x88, b"\x0f\xa2as you wish"), (0x8A, b"")]
     assert actor.seen == [Connected(), Received(Text("close")), Closed(1006)]
 
 

@@ -345,7 +345,7 @@ class ClientConnection(asyncio.Protocol):
                         ping = self._pings.pop(payload)
                         if not ping.done():
                             ping.set_result(self._loop.time())
-            if len(self._messages) >= _QUEUE:
+            if len(self._messages) >= _QUEUE and machine.may_send():
                 self._pause()
             if self._paused or not machine.behind:
                 break

@@ -191,9 +191,10 @@ class Machine(Receiver):
         if not self.may_send():
             return
         if first == CLOSE_FRAME:
-            if self.failed:  # `finish` will tell the peer
+            if self.state is State.ENDING:  # the peer was first
+                self.finish()
                 return
-            self.state = State.CLOSED if self.state is State.ENDING else State.CLOSING
+            self.state = State.CLOSING
             self._shortcut = False
         elif first < CLOSE_FRAME:
             self._check_whole()

@@ -5,31 +5,22 @@ import logging
 import math
 import sys
 from collections.abc import Awaitable, Iterable, Mapping
-from types import MappingProxyType, NoneType, UnionType
+from types import MappingProxyType
 from typing import Any, Final, Protocol, assert_never
 
 import msgspec
 
 from theater.contract import (
-    Accept,
-    Binary,
-    Close,
     Closed,
     Connected,
     Data,
     Error,
     Event,
     Message,
-    Ping,
-    Pong,
-    Response,
-    Text,
 )
 from theater.errors import (
     ActorFailed,
     GuestError,
-    InvalidMessage,
-    InvalidReply,
     LocalError,
     MailboxFull,
     RequestTimeout,
@@ -42,13 +33,8 @@ from theater.runtime.counters import Counters
 from theater.runtime.mailbox import Mailbox
 from theater.runtime.outbox import Command, Outbox, SendEncoded, SendFrame, SendToActor
 from theater.runtime.ports import BehaviourFactory, Clock
+from theater.runtime.replies import MESSAGES, check_data, check_result, replies
 
-_MESSAGES: Final = frozenset((Text, Binary, Ping, Pong, Close))
-_FAILURES: Final = (
-    Exception,
-    SystemExit,
-    asyncio.CancelledError,
-)  # what a handler may raise and the host survives
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 log = logging.getLogger("theater.actor")
@@ -137,7 +123,7 @@ class Cell:
             self._behaviour = create(self)
             self._handle_websocket = self._behaviour.handle_websocket
             result = self._behaviour.init()
-        except _FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(init, error)
         else:
             self._settle(init, result)
@@ -161,10 +147,10 @@ class Cell:
         self.counters.turns += 1
         try:
             reply = self._handle_websocket(connection, event)
-            plain = not outbox.entries and (reply is None or type(reply) in _MESSAGES)
+            plain = not outbox.entries and (reply is None or type(reply) in MESSAGES)
             if plain and reply is not None:
                 connection.wire.send(reply)  # type: ignore[arg-type]
-        except _FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(Delivery(connection, event), error)
         else:
             if plain:
@@ -215,15 +201,27 @@ class Cell:
         return self._mailbox.full
 
     async def stop(self) -> None:
-        """Ends the actor: cancels the turn that is under way, and begins no other."""
+        """Ends the actor: cancels the turn that is under way, and begins no other but for `Closed`.
+
+        A handler that will not be cancelled is waited for no longer than a second.
+        """
         self._stopped = True
+        await self._cancel_turn()
+        while self._waiting:
+            item = self._mailbox.take()
+            if isinstance(item, Delivery) and isinstance(item.event, Closed) and self.task is None:
+                self._run(item)
+                await self._cancel_turn()
+            else:
+                _refuse(item, self.address)
+        self.outbox.open = True  # for good
+
+    async def _cancel_turn(self) -> None:
         if self.task is not None:
             await asyncio.sleep(0)  # a task that has not begun could not say that it was cancelled
         if self.task is not None:
             self.task.cancel()
-            await asyncio.wait([self.task])
-        self.outbox.open = True  # for good
-        self._refuse_all()
+            await asyncio.wait([self.task], timeout=1)
 
     # What the actor does: `Context`
 
@@ -256,7 +254,7 @@ class Cell:
             InvalidMessage: it is neither `Text` nor `Binary`.
             LocalError: the turn has done too much.
         """
-        _check_data(message)
+        check_data(message)
         if self._others.cell(address).full:
             raise MailboxFull(str(address))
         self.outbox.put(SendToActor(address, message))
@@ -273,7 +271,7 @@ class Cell:
             LocalError: an actor asked itself, which could never be answered, or the timeout is no
                 positive number.
         """
-        _check_data(message)
+        check_data(message)
         if address == self.address:
             raise LocalError(
                 f"{address} cannot make a request to itself: its turn would wait for its own end"
@@ -317,7 +315,7 @@ class Cell:
                 result = self._handle_websocket(item.connection, item.event)
             else:
                 result = getattr(self._behaviour, item.handler)(*item.arguments)
-        except _FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(item, error)
         else:
             self._settle(item, result)
@@ -332,15 +330,15 @@ class Cell:
             return
         try:
             if isinstance(item, Delivery):
-                for message in _replies(result):
+                for message in replies(result):
                     self.outbox.send(item.connection.wire, message)
                 self.outbox.commit()
             else:
-                _check_result(item.handler, result)
+                check_result(item.handler, result)
                 self.outbox.commit()
                 if item.answer is not None and not item.answer.done():
                     item.answer.set_result(result)
-        except _FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(item, error)
         else:
             self.outbox.open = False
@@ -350,7 +348,7 @@ class Cell:
             result: object = awaitable
             while isinstance(result, Awaitable):
                 result = await result
-        except _FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(item, error)
         else:
             self._settle(item, result)
@@ -376,10 +374,12 @@ class Cell:
                 self.failed = True
                 self._others.forget(self)
                 self._refuse_all()
-        if self._stopped:
+        if self._stopped and isinstance(error, asyncio.CancelledError):
             log.warning("%s was stopped in %s", self.address, what, extra=extra)
         else:
             log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
 
     def _next(self) -> None:
         """Runs the turns that wait, until one of them waits itself.
@@ -432,34 +432,8 @@ def _words(error: BaseException) -> str:
 
 
 def _refuse(item: Delivery | Call, address: Address) -> None:
-    if isinstance(item, Call) and item.answer is not None and not item.answer.done():
+    """Tells who waits for a turn that there will be none."""
+    if isinstance(item, Call) and item.answer is None and item.handler == "handle_message":
+        log.warning("%s lost a message from %s", address, item.arguments[1])
+    elif isinstance(item, Call) and item.answer is not None and not item.answer.done():
         item.answer.set_exception(ActorFailed(str(address)))
-
-
-def _replies(result: object) -> Iterable[Message]:
-    if result is None:
-        return ()
-    if type(result) in _MESSAGES:
-        return (result,)  # type: ignore[return-value]
-    if isinstance(result, Iterable) and not isinstance(result, str | bytes | bytearray | Mapping):
-        return result
-    raise InvalidReply("handle_websocket", result, "None, a message or a list of messages")
-
-
-def _check_data(message: object) -> None:
-    if not isinstance(message, Text | Binary):
-        raise InvalidMessage(message, "Text or Binary")
-
-
-_RESULTS: dict[str, tuple[type | UnionType, str]] = {
-    "init": (NoneType, "nothing"),
-    "upgrade_connection": (Accept | Response | None, "Accept, Response or None"),
-    "handle_request": (Response, "a Response"),
-    "handle_message": (Text | Binary | None, "Text, Binary or None"),
-}
-
-
-def _check_result(handler: str, result: object) -> None:
-    kind, words = _RESULTS[handler]
-    if not isinstance(result, kind):
-        raise InvalidReply(handler, result, words)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from theater.contract import Close, ConnectionInfo, Message
+from theater.contract import ConnectionInfo, Message
 from theater.contract.connection import check_tags, pack_attachment, unpack_attachment
 from theater.contract.http import Accept, UpgradeRequest
 from theater.runtime.outbox import Outbox
@@ -44,7 +44,9 @@ class Connection(ConnectionInfo):
         self._outbox.send(self.wire, message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Begins the closing handshake; `Closed` follows when the connection has ended.
+        """Begins the closing handshake behind all that this turn sends, its reply included.
+
+        `Closed` follows when the connection has ended.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
@@ -53,7 +55,7 @@ class Connection(ConnectionInfo):
         Raises:
             InvalidClose: the code or reason may not be sent.
         """
-        self._outbox.send(self.wire, Close(code, reason))
+        self._outbox.close(self.wire, code, reason)
 
     @property
     def tags(self) -> frozenset[str]:

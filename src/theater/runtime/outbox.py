@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from theater.contract import Data, Message
+from theater.contract import Close, Data, Message
 from theater.errors import LocalError
-from theater.protocol.frames import CLOSE_FRAME, encode_message
+from theater.protocol.frames import encode_message
 from theater.runtime.address import Address
 from theater.runtime.ports import Wire
 
@@ -17,6 +17,7 @@ class SendFrame(msgspec.Struct, frozen=True):
     wire: Wire
     first: int
     payload: bytes
+    last: bool = False  # behind all else that the turn does
 
 
 class SendEncoded(msgspec.Struct, frozen=True):
@@ -69,6 +70,10 @@ class Outbox:
         """Sends to one connection; raises what `encode_message` does."""
         self.put(SendFrame(wire, *encode_message(message)))
 
+    def close(self, wire: Wire, code: int, reason: str) -> None:
+        """Closes a connection when all that the turn sends has been sent."""
+        self.put(SendFrame(wire, *encode_message(Close(code, reason)), last=True))
+
     def put(self, command: Command) -> None:
         """Keeps a command for the end of the turn.
 
@@ -86,15 +91,15 @@ class Outbox:
             self._keep(Undo(restore))
 
     def commit(self) -> None:
-        """Carries out what the turn has done; it closes connections last."""
+        """Carries out what the turn has done."""
         entries, self.entries = self.entries, []
-        closing = []
+        last = []
         for entry in entries:
-            if isinstance(entry, SendFrame) and entry.first == CLOSE_FRAME:
-                closing.append(entry)
+            if isinstance(entry, SendFrame) and entry.last:
+                last.append(entry)
             elif not isinstance(entry, Undo):
                 self._execute(entry)
-        for entry in closing:
+        for entry in last:
             self._execute(entry)
 
     def drop(self) -> None:

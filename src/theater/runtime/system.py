@@ -79,5 +79,4 @@ class ActorSystem:
 
     async def stop(self) -> None:
         """Ends all actors."""
-        for cell in list(self):
-            await cell.stop()
+        await asyncio.gather(*[cell.stop() for cell in self])

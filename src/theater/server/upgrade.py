@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from theater.contract import Accept, Headers, Peer, Query, Request, Response, UpgradeRequest
-from theater.errors import GuestError, MailboxFull
+from theater.errors import MailboxFull
 from theater.protocol.handshake import OWN_FIELDS, Offer, Refusal, check_request, response_headers
 from theater.runtime.cell import Cell
 from theater.runtime.system import ActorSystem
@@ -111,16 +111,16 @@ class Upgrader:
 
     def _decided(self, pending: _Pending, answer: "asyncio.Future[Any]") -> None:
         transport, early, offer, request, cell, max_message = pending
+        failed = answer.exception() is not None  # it stands in the log
         if transport.is_closing():
             return
         if self._hub.stopping:
             respond(transport, OVERLOADED)
             return
-        try:
-            decision: Accept | Response | None = answer.result()
-        except GuestError:
+        if failed:
             respond(transport, FAILED)
             return
+        decision: Accept | Response | None = answer.result()
         if isinstance(decision, Response) and decision.status == 101:
             decision = self._by_hand(pending, decision)
         if decision is None:

@@ -19,6 +19,7 @@ of those are listed in `NOT_RUN`.
 
 import asyncio
 import inspect
+import logging
 import os
 import re
 import runpy
@@ -225,6 +226,14 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         for name in set(sys.modules) - modules:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    """A page may silence a logger; the next test wants it back."""
+    logger = logging.getLogger("theater.actor")
+    yield
+    logger.disabled = False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -101,7 +101,8 @@ async def connect(
         connection.abort()
         raise ConnectFailed(url, f"no answer within {timeout:g} s") from None
     except OSError as error:
-        words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        # asyncio's own words for a refused connection name the address instead
+        words = os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
         raise ConnectFailed(url, words) from error
     except BaseException:
         connection.abort()

@@ -369,7 +369,7 @@ class Cell:
                 self._mailbox.put_first(Delivery(item.connection, Error(_words(error))))
         else:
             what = item.handler
-            _refuse(item, self.address)
+            _tell_failure(item, self.address)
             if item.handler == "init":
                 self.failed = True
                 self._others.forget(self)
@@ -431,9 +431,15 @@ def _words(error: BaseException) -> str:
         return type(error).__name__
 
 
+def _tell_failure(call: Call, address: Address) -> None:
+    """Tells who waits for a call that there is no answer."""
+    if call.answer is not None and not call.answer.done():
+        call.answer.set_exception(ActorFailed(str(address)))
+
+
 def _refuse(item: Delivery | Call, address: Address) -> None:
-    """Tells who waits for a turn that there will be none."""
-    if isinstance(item, Call) and item.answer is None and item.handler == "handle_message":
-        log.warning("%s lost a message from %s", address, item.arguments[1])
-    elif isinstance(item, Call) and item.answer is not None and not item.answer.done():
-        item.answer.set_exception(ActorFailed(str(address)))
+    """Gives up what waits for a turn that it will not get."""
+    if isinstance(item, Call):
+        _tell_failure(item, address)
+        if item.handler == "handle_message" and item.answer is None:
+            log.warning("%s lost a message from %s", address, item.arguments[1])

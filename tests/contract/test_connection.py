@@ -75,6 +75,10 @@ class TestAttachment:
         with pytest.raises(ValueError, match=f"at most {MAX_ATTACHMENT} bytes, not {MAX_ATTACHMENT + 3}"):
             pack_attachment(b"a" * MAX_ATTACHMENT)
 
+    def test_refuses_integers_of_more_than_64_bits(self) -> None:
+        with pytest.raises(ValueError, match="cannot hold"):
+            pack_attachment(2**64)
+
     def test_refuses_what_is_no_plain_data(self) -> None:
         with pytest.raises(TypeError, match="unsupported"):
             pack_attachment({"a": object()})

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,11 @@ class TestHeaders:
         with pytest.raises(InvalidHeader, match="character") as caught:
             Headers([("a", "1"), ("b", f"2{char}")])
         assert caught.value.name == "b"
+
+    @pytest.mark.parametrize("pair", [("a", 5), (5, "a"), ("a", b"b")])
+    def test_refuses_what_is_no_text(self, pair: Any) -> None:
+        with pytest.raises(InvalidHeader, match="must be text"):
+            Headers([pair])
 
     def test_white_space_around_a_value_is_not_part_of_it(self) -> None:
         assert Headers({"a": "\t 1\t2 "})["a"] == "1\t2"

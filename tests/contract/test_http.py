@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,11 @@ class TestResponse:
     @pytest.mark.parametrize("headers", [{"A": "1"}, [("A", "1")], Headers({"A": "1"})])
     def test_headers(self, headers: Headers | dict[str, str] | list[tuple[str, str]]) -> None:
         assert Response(headers=headers).headers == Headers({"a": "1"})
+
+    @pytest.mark.parametrize("body", [5, None, ["text"]])
+    def test_refuses_bodies_that_are_neither_text_nor_bytes(self, body: Any) -> None:
+        with pytest.raises(TypeError, match="text or bytes"):
+            Response(200, body=body)
 
     def test_refuses_headers(self) -> None:
         with pytest.raises(InvalidHeader):

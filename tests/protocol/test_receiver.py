@@ -221,6 +221,7 @@ def test_a_message_of_64_kib_takes_the_long_way() -> None:
         pytest.param(lambda machine: machine.receive(frame(Role.SERVER, TEXT, fin=False)), id="in a message"),
         pytest.param(lambda machine: machine.receive(ONE * 1000), id="behind"),
         pytest.param(lambda machine: machine.close(), id="closing"),
+        pytest.param(lambda machine: (machine.close(), machine.receive(ONE)), id="closing for a while"),
         pytest.param(lambda machine: machine.receive(frame(Role.SERVER, CLOSE)), id="the peer has closed"),
         pytest.param(lambda machine: machine.receive(frame(Role.SERVER, 3)), id="the peer is at fault"),
         pytest.param(lambda machine: machine.lost(), id="lost"),

@@ -1,6 +1,7 @@
 """The parts of a request that are more than text: header fields, query and peer."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, overload
 from urllib.parse import parse_qsl
@@ -13,14 +14,14 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-class _MultiMap:
+class _MultiMap(ABC):
     """What `Headers` and `Query` have in common: names, each with values in order."""
 
     __slots__ = ()
 
+    @abstractmethod
     def get_all(self, name: str) -> list[str]:
         """All values of this name, in order."""
-        raise NotImplementedError
 
     @overload
     def get(self, name: str) -> str | None: ...

@@ -59,7 +59,6 @@ class State(enum.IntEnum):
 _TEXT_FRAME: Final = FIN | Opcode.TEXT
 _BINARY_FRAME: Final = FIN | Opcode.BINARY
 _SHORT_TEXT_HEADS: Final = tuple(bytes((_TEXT_FRAME, size)) for size in range(126))
-_OPEN: Final = State.OPEN
 _LARGE: Final = 4096  # bytes of payload that are not copied to stand behind their head
 _ABNORMAL: Final = Close(ABNORMAL)
 
@@ -84,7 +83,7 @@ class Machine(Receiver):
         failed: the peer was at fault.
     """
 
-    __slots__ = ("_answer", "_masking_key", "_sending", "closed", "failed", "out", "state")
+    __slots__ = ("_answer", "_masking_key", "_plain", "_sending", "closed", "failed", "out", "state")
 
     def __init__(
         self,
@@ -101,6 +100,7 @@ class Machine(Receiver):
         self._answer = _ABNORMAL  # what `finish` tells the peer
         self._masking_key = masking_key if role is Role.CLIENT else None
         self._sending = 0  # opcode of the message that is going out in fragments
+        self._plain = role is Role.SERVER  # and it is open, and nothing is going out in fragments
 
     # Handing over
 
@@ -114,6 +114,7 @@ class Machine(Receiver):
         own = msgspec.msgpack.decode(exported, type=_Exported)
         self.state, self.closed, self.failed, self._answer, self._sending, received = own
         self.restore(received)
+        self._set_plain()
 
     # Receiving
 
@@ -150,6 +151,7 @@ class Machine(Receiver):
         self._answer = answer
         # §7.1.3: the closing handshake is complete when a close frame was both sent and received
         self.state = State.CLOSED if self.state is State.CLOSING else State.ENDING
+        self._plain = False
 
     # Sending
 
@@ -167,7 +169,7 @@ class Machine(Receiver):
             InvalidClose: a close code or reason that may not be sent.
             LocalError: a message is going out in chunks.
         """
-        if self.state is _OPEN and self._masking_key is None and not self._sending:
+        if self._plain:
             # What nearly all messages are, without the detours.
             if type(message) is Text:
                 try:
@@ -195,7 +197,7 @@ class Machine(Receiver):
                 self.finish()
                 return
             self.state = State.CLOSING
-            self._shortcut = False
+            self._shortcut = self._plain = False
         elif first < CLOSE_FRAME:
             self._check_whole()
         self._frame(first, payload)
@@ -220,6 +222,7 @@ class Machine(Receiver):
             raise InvalidMessage(data, "all chunks of a message to be text, or all bytes")
         first = Opcode.CONTINUATION if self._sending else opening
         self._sending = 0 if last else opening
+        self._set_plain()
         self._frame(first | FIN if last else first, payload)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -241,8 +244,11 @@ class Machine(Receiver):
         """Notes that the TCP connection has ended; returns how the WebSocket did."""
         self.state = State.CLOSED
         self.over = True
-        self._shortcut = False
+        self._shortcut = self._plain = False
         return self.closed
+
+    def _set_plain(self) -> None:
+        self._plain = self._masking_key is None and self.state is State.OPEN and not self._sending
 
     def _check_whole(self) -> None:
         # §5.4: fragments of one message may not be interleaved with those of another

@@ -147,9 +147,11 @@ class Cell:
         self.counters.turns += 1
         try:
             reply = self._handle_websocket(connection, event)
-            plain = not outbox.entries and (reply is None or type(reply) in MESSAGES)
-            if plain and reply is not None:
+            if type(reply) in MESSAGES and not outbox.entries:
                 connection.wire.send(reply)  # type: ignore[arg-type]
+                plain = True
+            else:
+                plain = reply is None and not outbox.entries
         except BaseException as error:  # noqa: BLE001  # `_fail` lets Ctrl-C through
             self._fail(Delivery(connection, event), error)
         else:

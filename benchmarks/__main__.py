@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -19,11 +20,10 @@ from benchmarks.results import ScenarioResult
 from benchmarks.runner import run_scenario
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.base import Scenario, Settings
-from benchmarks.servers.registry import SERVERS
 
 DEFAULT_JSON = Path(__file__).parent / "results" / "latest.json"
-FULL = Settings(seconds=0.2, rounds=25, connections=2000)
-QUICK = Settings(seconds=0.1, rounds=2, connections=200)
+FULL = Settings(seconds=0.2, rounds=25, connections=2000, mebibytes=1024)
+QUICK = Settings(seconds=0.1, rounds=2, connections=200, mebibytes=32)
 FORMAT = 1
 SPARE_FILES = 300  # beside the idle connections: the warm-up's, and a process's own
 
@@ -37,7 +37,7 @@ ratios) says how still. Compare ratios, not figures of different runs; for preci
 """
 EXAMPLES = """\
 examples:
-  python -m benchmarks                                          everything: a few minutes
+  python -m benchmarks                                          everything: ten minutes or so
   python -m benchmarks --quick                                  a smoke test: does it all run?
   python -m benchmarks --scenarios echo echo-pipelined --servers theater picows --rounds 99
                                                                 two servers, closely
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     try:
         for name in options.scenarios:
-            result = _run(console, SCENARIOS[name], options.servers, settings)
-            print_result(console, result)
-            results.append(result)
+            if result := _run(console, SCENARIOS[name], options.servers, settings):
+                print_result(console, result)
+                results.append(result)
     except KeyboardInterrupt:
         console.print("[bold red]interrupted: nothing written[/]")
         return 128 + signal.SIGINT
@@ -75,7 +75,10 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     scenarios = _listing("scenarios", {name: scenario.title for name, scenario in SCENARIOS.items()})
-    servers = _listing("servers", {name: server.summary for name, server in SERVERS.items()})
+    software: dict[str, str] = {}
+    for server in chain.from_iterable(scenario.servers for scenario in SCENARIOS.values()):
+        software.setdefault(server.software, server.summary)
+    servers = _listing("servers", software)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=DESCRIPTION,
@@ -84,10 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--scenarios", nargs="+", metavar="NAME", choices=SCENARIOS, default=[*SCENARIOS], help="default all")
-    add("--servers", nargs="+", metavar="NAME", choices=SERVERS, default=[*SERVERS], help=SERVERS_HELP)
+    add("--servers", nargs="+", metavar="NAME", choices=software, default=[*software], help=SERVERS_HELP)
     add("--seconds", type=float, help=f"how long a measurement under load lasts; default {FULL.seconds:g}")
     add("--rounds", type=int, help=f"how often every server has its turn; default {FULL.rounds}")
     add("--connections", type=int, help=f"how many idle connections to open; default {FULL.connections}")
+    add("--mebibytes", type=int, help=f"how much to stream in a message; default {FULL.mebibytes}")
     add("--quick", action="store_true", help=f"change these defaults to {_in_words(QUICK)}")
     add("--json", type=Path, default=DEFAULT_JSON, help="default benchmarks/results/latest.json")
     return parser
@@ -98,14 +102,15 @@ def _in_words(settings: Settings) -> str:
 
 
 def _listing(title: str, entries: Mapping[str, str]) -> str:
-    return f"{title}:\n" + "".join(f"  {name:<16}{text}\n" for name, text in entries.items())
+    width = max(map(len, entries)) + 2
+    return f"{title}:\n" + "".join(f"  {name:<{width}}{text}\n" for name, text in entries.items())
 
 
 def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Settings:
     """The settings chosen. Lets this process and its children open as many files as the system allows."""
     chosen = {name: value for name in asdict(FULL) if (value := getattr(options, name)) is not None}
     if any(value <= 0 for value in chosen.values()):
-        parser.error("--seconds, --rounds and --connections must be more than 0")
+        parser.error("--seconds, --rounds, --connections and --mebibytes must be more than 0")
     settings = replace(QUICK if options.quick else FULL, **chosen)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
@@ -114,8 +119,13 @@ def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> S
     return settings
 
 
-def _run(console: Console, scenario: Scenario, names: Collection[str], settings: Settings) -> ScenarioResult:
-    chosen = [SERVERS[name] for name in scenario.servers if name in names]
+def _run(
+    console: Console, scenario: Scenario, names: Collection[str], settings: Settings
+) -> ScenarioResult | None:
+    """Run a scenario, or nothing if it has none of the servers chosen."""
+    chosen = [server for server in scenario.servers if server.software in names]
+    if not chosen:
+        return None
     with console.status(scenario.name) as status:
         return run_scenario(scenario, chosen, settings, status.update)
 

@@ -14,7 +14,7 @@ from benchmarks.servers.node_packages import NODE_MODULES
 PYTHON_LIBRARIES = (
     "theater", "picows", "aiofastnet", "websockets", "aiohttp", "uvloop", "uvicorn", "httptools", "msgspec",
 )  # fmt: skip
-NODE_PACKAGES = ("ws", "workerd")
+NODE_PACKAGES = ("ws", "socket.io", "workerd")
 
 
 def machine_facts() -> dict[str, object]:

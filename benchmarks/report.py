@@ -14,13 +14,14 @@ def print_result(console: Console, result: ScenarioResult) -> None:
     scenario = result.scenario
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("server", no_wrap=True)
-    for label in (f"x {scenario.baseline}", "spread", *(metric.label for metric in scenario.metrics)):
+    ratios = (f"x {scenario.baseline}", "spread") if scenario.baseline else ()
+    for label in (*ratios, *(metric.label for metric in scenario.metrics)):
         table.add_column(label, justify="right", no_wrap=True)
     for server, samples in result.samples.items():
         if samples:
             medians = result.medians(server)
             values = [f"{medians[metric.key]:,.{metric.digits}f}" for metric in scenario.metrics]
-            table.add_row(server, *_ratio_cells(result, server), *values)
+            table.add_row(server, *(_ratio_cells(result, server) if ratios else ()), *values)
     console.print(f"[bold]{scenario.name}[/]: {scenario.title}")
     console.print(table)
     _print_budget(console, result)

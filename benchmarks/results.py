@@ -32,7 +32,8 @@ class ScenarioResult:
     def _ratios(self, server: str) -> list[float]:
         """The per-round ratios, in ascending order."""
         key = self.scenario.metrics[0].key
-        rounds = zip(self.samples[server], self.samples.get(self.scenario.baseline, []), strict=False)
+        baselines = self.samples.get(self.scenario.baseline or "", [])
+        rounds = zip(self.samples[server], baselines, strict=False)
         return sorted(mine[key] / baseline[key] for mine, baseline in rounds)
 
     def budget_kept(self) -> bool | None:

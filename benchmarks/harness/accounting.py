@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 CLOCK_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -23,6 +24,18 @@ def resident_kib(pid: int) -> int:
     Rss and not Pss: a page's share (Pss) changes with every stranger that maps the same library.
     """
     return sum(_own_resident_kib(each) for each in _family(pid))
+
+
+def reset_peak(pid: int) -> None:
+    """Make what is resident now the peak of a process and all its descendants."""
+    for each in _family(pid):
+        with suppress(OSError):
+            Path(f"/proc/{each}/clear_refs").write_text("5")  # proc_pid_clear_refs(5)
+
+
+def peak_kib(pid: int) -> int:
+    """The most memory that was resident since the peak was reset, in KiB; the sum of everyone's own peak."""
+    return sum(_own_peak_kib(each) for each in _family(pid))
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -54,8 +67,17 @@ def _ended_children_seconds(pid: int) -> float:
 
 
 def _own_resident_kib(pid: int) -> int:
+    return _kib_line(Path(f"/proc/{pid}/smaps_rollup"), "Rss:")
+
+
+def _own_peak_kib(pid: int) -> int:
+    return _kib_line(Path(f"/proc/{pid}/status"), "VmHWM:")
+
+
+def _kib_line(path: Path, name: str) -> int:
+    """What stands behind a name; 0 if the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = path.read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Rss:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

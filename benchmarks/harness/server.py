@@ -32,7 +32,7 @@ def running_server(server: Server) -> Iterator[RunningServer]:
     port = _free_port()
     with running(server.command(port)) as process:
         _wait_until_answering(process, port)
-        yield RunningServer(process, f"ws://{HOST}:{port}/")
+        yield RunningServer(process, f"ws://{HOST}:{port}{server.path}")
 
 
 def _free_port() -> int:

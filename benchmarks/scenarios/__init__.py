@@ -2,8 +2,13 @@
 
 from benchmarks.scenarios.base import Budget, Scenario
 from benchmarks.scenarios.echo import EchoScenario
+from benchmarks.scenarios.handshakes import HandshakeScenario
 from benchmarks.scenarios.idle_memory import IdleMemoryScenario
+from benchmarks.scenarios.room import PER_DELIVERY, PER_MESSAGE, RoomScenario
+from benchmarks.scenarios.slow_reader import SlowReaderScenario
 from benchmarks.scenarios.startup import StartupScenario
+from benchmarks.scenarios.stream import StreamScenario
+from benchmarks.servers.registry import BATCHING_SERVERS, BROADCAST_SERVERS, DEFLATE_SERVERS
 
 _ALL: tuple[Scenario, ...] = (
     EchoScenario(
@@ -29,11 +34,75 @@ _ALL: tuple[Scenario, ...] = (
         payload_bytes=16 * 1024,
         in_flight=1,
     ),
+    EchoScenario(
+        name="echo-deflate",
+        title="Echo, 1 KiB JSON compressed both ways, 1 in flight on each of 16 connections",
+        kind="deflate",
+        payload_bytes=1024,
+        in_flight=1,
+        servers=DEFLATE_SERVERS,
+        baseline="websockets",
+    ),
+    RoomScenario(
+        name="broadcast",
+        title="Broadcast, 64-byte text to 1,000 connections",
+        metrics=PER_DELIVERY,
+        members=1000,
+        speakers=1,
+        payload_bytes=64,
+        servers=BROADCAST_SERVERS,
+        baseline="bare",
+        budget=Budget(1.15, "ratio"),
+    ),
+    RoomScenario(
+        name="batching",
+        title="A room where all of 32 say 64 bytes at once, in batches and in turns",
+        metrics=PER_MESSAGE,
+        members=32,
+        speakers=32,
+        payload_bytes=64,
+        servers=BATCHING_SERVERS,
+        baseline="theater/turns",
+    ),
+    SlowReaderScenario(
+        name="slow-reader",
+        title="100 MiB broadcast to 19 neighbours of a connection that reads nothing",
+        budget=Budget(2.0, "value"),
+        most_rounds=5,
+    ),
+    StreamScenario(
+        name="stream",
+        title="One huge message through an actor, in fragments and as one frame",
+        budget=Budget(8.0, "value"),
+        most_rounds=3,
+    ),
+    HandshakeScenario(
+        name="handshakes",
+        title="Opening a WebSocket, compression offered",
+    ),
     IdleMemoryScenario(
         name="idle-memory",
         title="Resident memory per idle connection",
         budget=Budget(4.0, "value"),
         most_rounds=3,
+    ),
+    IdleMemoryScenario(
+        name="idle-memory-deflate",
+        title="Resident memory per idle connection, compression agreed on",
+        variant="deflate",
+        servers=DEFLATE_SERVERS,
+        baseline="websockets",
+        budget=Budget(4.0, "value"),
+        most_rounds=3,
+    ),
+    IdleMemoryScenario(
+        name="idle-memory-deflate-used",
+        title="Resident memory per idle connection, after 1 KiB was echoed compressed",
+        variant="deflate-used",
+        servers=DEFLATE_SERVERS,
+        baseline="websockets",
+        most_rounds=3,
+        most_connections=500,
     ),
     StartupScenario(
         name="startup",

@@ -24,6 +24,8 @@ class Settings:
     rounds: int
     connections: int
     """How many idle connections are opened."""
+    mebibytes: int
+    """How much is streamed in one message; if less than 100, also how much a slow reader misses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class Scenario(ABC):
     name: str
     title: str
     metrics: tuple[Metric, ...]
-    servers: tuple[str, ...]
-    baseline: str
+    servers: tuple[Server, ...]
+    baseline: str | None
+    """The server that ratios are made to; None where the figures stand by themselves."""
     budget: Budget | None = None
     most_rounds: int | None = None
     """For what varies little: rounds beyond this are left out."""

@@ -24,14 +24,14 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EchoScenario(Scenario):
-    """Messages of one size, so many in flight on each of 16 connections; no compression."""
+    """Messages of one size, so many in flight on each of 16 connections."""
 
-    kind: Literal["text", "binary"]
+    kind: Literal["text", "binary", "deflate"]
     payload_bytes: int
     in_flight: int
     metrics: tuple[Metric, ...] = METRICS
-    servers: tuple[str, ...] = ECHO_SERVERS
-    baseline: str = "picows"
+    servers: tuple[Server, ...] = ECHO_SERVERS
+    baseline: str | None = "picows"
 
     @contextmanager
     def prepare(self, server: Server, settings: Settings) -> Iterator[Measure]:

@@ -10,7 +10,7 @@ from benchmarks.harness.accounting import cpu_seconds
 from benchmarks.harness.process import running
 from benchmarks.harness.server import running_server
 from benchmarks.scenarios.base import Measure, Metric, Sample, Scenario, Settings
-from benchmarks.servers.registry import Server
+from benchmarks.servers.registry import STARTUP_SERVERS, Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +18,8 @@ class StartupScenario(Scenario):
     """A fresh process each round, with its byte code compiled and its files in memory already."""
 
     metrics: tuple[Metric, ...] = (Metric("cpu_ms", "CPU ms"), Metric("wall_ms", "wall ms"))
-    servers: tuple[str, ...] = ("theater", "uvicorn", "python")
-    baseline: str = "python"
+    servers: tuple[Server, ...] = STARTUP_SERVERS
+    baseline: str | None = "python"
 
     @contextmanager
     def prepare(self, server: Server, settings: Settings) -> Iterator[Measure]:

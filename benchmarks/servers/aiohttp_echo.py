@@ -1,4 +1,4 @@
-"""Echo on aiohttp and uvloop, compression off. Usage: python -m benchmarks.servers.aiohttp_echo PORT"""
+"""Echo on aiohttp and uvloop. Usage: python -m benchmarks.servers.aiohttp_echo PORT"""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from aiohttp import WSMsgType, web
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
-    response = web.WebSocketResponse(compress=False)
+    response = web.WebSocketResponse()
     await response.prepare(request)
     async for message in response:
         if message.type is WSMsgType.TEXT:

@@ -1,4 +1,7 @@
-"""Every server there is to compare: how to start it, and how to tell that it cannot be started here."""
+"""Every server there is to compare: how to start it, and how to tell that it cannot be started here.
+
+They are grouped by what they do, since a scenario needs servers that do the same.
+"""
 
 import sys
 from collections.abc import Callable
@@ -8,9 +11,8 @@ from pathlib import Path
 
 from benchmarks.servers.node_packages import NODE_FOLDER, node_problem, workerd_binary
 
-REPOSITORY = Path(__file__).parents[2]
 THEATER_COMMAND = Path(sys.executable).with_name("theater")
-ECHO_EXAMPLE = REPOSITORY / "examples" / "echo"
+THEATER_FOLDER = Path(__file__).parent / "theater"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,20 @@ class Server:
     """One server, started in the repository's root; it serves on 127.0.0.1 at the port its command names."""
 
     name: str
+    """Unique within a scenario: the software, and behind a slash how it differs from another row of it."""
     summary: str
     command: Callable[[int], list[str]]
     """The command line for a port."""
     problem: Callable[[], str | None]
     """Why it cannot run here, or None. May install what is missing."""
+    path: str = "/"
+    """Where it takes WebSockets."""
     listens: bool = True
     """False for a command that only runs to its end; it can have a start-up cost, and nothing else."""
+
+    @property
+    def software(self) -> str:
+        return self.name.partition("/")[0]
 
 
 def _python_module(name: str) -> Callable[[int], list[str]]:
@@ -39,10 +48,14 @@ def _needs(*modules: str) -> Callable[[], str | None]:
     return problem
 
 
+def _theater(manifest: str) -> Callable[[int], list[str]]:
+    return lambda port: [str(THEATER_COMMAND), "run", str(THEATER_FOLDER / manifest), "--port", str(port)]
+
+
 def _theater_problem() -> str | None:
-    if not THEATER_COMMAND.exists():
-        return f"there is no `theater` command next to {Path(sys.executable).name}"
-    return None if ECHO_EXAMPLE.exists() else "there is no examples/echo"
+    if THEATER_COMMAND.exists():
+        return None
+    return f"there is no `theater` command next to {Path(sys.executable).name}"
 
 
 def _uvicorn(port: int) -> list[str]:
@@ -51,69 +64,140 @@ def _uvicorn(port: int) -> list[str]:
     return [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port), *options]
 
 
-def _workerd(port: int) -> list[str]:
-    config = str(NODE_FOLDER / "workerd_echo.capnp")
-    return [str(workerd_binary()), "serve", config, "--socket-addr", f"http=127.0.0.1:{port}"]
+def _node(script: str) -> Callable[[int], list[str]]:
+    return lambda port: ["node", str(NODE_FOLDER / script), str(port)]
+
+
+def _workerd(config: str) -> Callable[[int], list[str]]:
+    path = str(NODE_FOLDER / config)
+    return lambda port: [str(workerd_binary()), "serve", path, "--socket-addr", f"http=127.0.0.1:{port}"]
 
 
 def _workerd_problem() -> str | None:
     return node_problem() or (None if workerd_binary() else "npm has no workerd executable for this platform")
 
 
-SERVERS = {
-    server.name: server
-    for server in (
-        Server(
-            "theater",
-            "theater run examples/echo: a native actor with every protection on",
-            lambda port: [str(THEATER_COMMAND), "run", str(ECHO_EXAMPLE), "--port", str(port)],
-            _theater_problem,
-        ),
-        Server(
-            "picows",
-            "bare picows (Cython) on uvloop: the baseline",
-            _python_module("picows_echo"),
-            _needs("picows", "uvloop"),
-        ),
-        Server(
-            "websockets",
-            "websockets, asyncio server on uvloop",
-            _python_module("websockets_echo"),
-            _needs("websockets", "uvloop"),
-        ),
-        Server(
-            "aiohttp",
-            "aiohttp on uvloop",
-            _python_module("aiohttp_echo"),
-            _needs("aiohttp", "uvloop"),
-        ),
-        Server(
-            "node-ws",
-            "ws 8 on Node.js",
-            lambda port: ["node", str(NODE_FOLDER / "ws_echo.js"), str(port)],
-            node_problem,
-        ),
-        Server(
-            "workerd",
-            "one workerd Durable Object, hibernation API",
-            _workerd,
-            _workerd_problem,
-        ),
-        Server(
-            "uvicorn",
-            "uvicorn (httptools, uvloop) with an empty ASGI app; no WebSocket",
-            _uvicorn,
-            _needs("uvicorn", "httptools", "uvloop"),
-        ),
-        Server(
-            "python",
-            "python -c pass: the interpreter alone; serves nothing",
-            lambda _port: [sys.executable, "-c", "pass"],
-            lambda: None,
-            listens=False,
-        ),
-    )
-}
+THEATER = Server(
+    "theater",
+    "a native actor behind `theater run`, with every protection on",
+    _theater("echo.toml"),
+    _theater_problem,
+)
+PICOWS = Server(
+    "picows",
+    "bare picows (Cython) on uvloop: the baseline of most",
+    _python_module("picows_echo"),
+    _needs("picows", "uvloop"),
+)
+WEBSOCKETS = Server(
+    "websockets",
+    "websockets, asyncio server on uvloop",
+    _python_module("websockets_echo"),
+    _needs("websockets", "uvloop"),
+)
+AIOHTTP = Server(
+    "aiohttp",
+    "aiohttp on uvloop",
+    _python_module("aiohttp_echo"),
+    _needs("aiohttp", "uvloop"),
+)
+NODE_WS = Server(
+    "node-ws",
+    "ws 8 on Node.js",
+    _node("ws_echo.js"),
+    node_problem,
+)
+WORKERD = Server(
+    "workerd",
+    "one workerd Durable Object, hibernation API",
+    _workerd("workerd_echo.capnp"),
+    _workerd_problem,
+)
 
-ECHO_SERVERS = ("theater", "picows", "websockets", "aiohttp", "node-ws", "workerd")
-"""The servers that echo WebSocket messages at the path `/`."""
+ECHO_SERVERS = (THEATER, PICOWS, WEBSOCKETS, AIOHTTP, NODE_WS, WORKERD)
+"""Send every message back."""
+
+DEFLATE_SERVERS = (THEATER, WEBSOCKETS, AIOHTTP, NODE_WS, WORKERD)
+"""Those of them that compress for a client that offers it; picows leaves extensions to its user."""
+
+SMALL_ROOM_SERVERS = (
+    Server(
+        "theater",
+        "self.broadcast",
+        _theater("room.toml"),
+        _theater_problem,
+    ),
+    Server(
+        "picows",
+        "a loop that sends to every connection",
+        _python_module("picows_broadcast"),
+        _needs("picows", "uvloop"),
+    ),
+    Server(
+        "websockets",
+        "websockets.broadcast",
+        _python_module("websockets_broadcast"),
+        _needs("websockets", "uvloop"),
+    ),
+    Server(
+        "node-ws",
+        "a loop that sends to every connection",
+        _node("ws_broadcast.js"),
+        node_problem,
+    ),
+)
+"""Send every message to every connection, its sender included."""
+
+BROADCAST_SERVERS = (
+    Server(
+        "bare",
+        "uvloop alone: writes a ready-made buffer to every socket; the baseline of broadcast",
+        _python_module("uvloop_broadcast"),
+        _needs("uvloop"),
+    ),
+    *SMALL_ROOM_SERVERS,
+    Server(
+        "socket.io",
+        "Socket.IO 4 on Node.js, its WebSocket transport: io.emit",
+        _node("socketio_broadcast.js"),
+        node_problem,
+        path="/socket.io/?EIO=4&transport=websocket",
+    ),
+    Server(
+        "workerd",
+        "one workerd Durable Object, hibernation API: a loop that sends to every connection",
+        _workerd("workerd_broadcast.capnp"),
+        _workerd_problem,
+    ),
+)
+"""The same, with those that are of interest only when there are many connections."""
+
+BATCHING_SERVERS = (
+    Server("theater", "a room in batches", _theater("batched_room.toml"), _theater_problem),
+    Server("theater/turns", "the same room, a turn per message", _theater("room.toml"), _theater_problem),
+)
+"""Rooms of Theater's, as above."""
+
+STREAM_SERVERS = (
+    Server("theater", "takes a message in chunks", _theater("sink.toml"), _theater_problem),
+    Server("theater/echo", "sends a message back chunk by chunk", _theater("relay.toml"), _theater_problem),
+)
+"""Take messages of any size: the first answers with their size, the second with what came."""
+
+STARTUP_SERVERS = (
+    THEATER,
+    Server(
+        "uvicorn",
+        "uvicorn (httptools, uvloop) with an empty ASGI app; no WebSocket",
+        _uvicorn,
+        _needs("uvicorn", "httptools", "uvloop"),
+    ),
+    Server(
+        "python",
+        "python -c pass: the interpreter alone; serves nothing",
+        lambda _port: [sys.executable, "-c", "pass"],
+        lambda: None,
+        listens=False,
+    ),
+)
+"""Start."""

@@ -1,4 +1,4 @@
-"""Echo on websockets and uvloop, compression off. Usage: python -m benchmarks.servers.websockets_echo PORT"""
+"""Echo on websockets and uvloop. Usage: python -m benchmarks.servers.websockets_echo PORT"""
 
 import sys
 
@@ -12,7 +12,7 @@ async def echo(connection: ServerConnection) -> None:
 
 
 async def main(port: int) -> None:
-    async with serve(echo, "127.0.0.1", port, compression=None) as server:
+    async with serve(echo, "127.0.0.1", port) as server:
         await server.serve_forever()
 
 

@@ -1,5 +1,5 @@
 // Echo from one Durable Object, through the hibernation API: the runtime holds the sockets, not the object.
-// No compression: workerd compresses only what a client offers to compress, and the load client offers nothing.
+// It compresses for a client that offers it.
 import { DurableObject } from "cloudflare:workers";
 
 export class Echo extends DurableObject {
@@ -11,6 +11,10 @@ export class Echo extends DurableObject {
 
   webSocketMessage(socket, message) {
     socket.send(message);
+  }
+
+  webSocketClose(socket, code) {
+    socket.close(code);
   }
 }
 

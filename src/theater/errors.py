@@ -9,11 +9,12 @@
     │   └── InvalidAddress        text that is no actor address
     ├── RemoteError           the other side of a connection did something wrong
     │   ├── ConnectFailed         an outbound WebSocket could not be opened
-    │   └── ConnectionEnded       an outbound WebSocket ended while it was used
+    │   └── ConnectionEnded       a WebSocket ended while it was used
     ├── GuestError            an actor did something wrong, or cannot take part
     │   ├── NoSuchActor           the address names no known actor type
     │   ├── MailboxFull           the actor is not keeping up
     │   ├── ActorFailed           the actor's handler raised
+    │   ├── HandlerTimeout        the actor's handler took too long
     │   └── RequestTimeout        the actor did not answer in time
     ├── ConfigError           a manifest or setting has mistakes (exit code 2)
     └── StartupError          the server cannot start (exit code 3)
@@ -47,8 +48,10 @@ class Reason(_Public, enum.Enum):
     GOING_AWAY = 1001, 503, Blame.LOCAL
     PROTOCOL_ERROR = 1002, 400, Blame.REMOTE
     INVALID_TEXT = 1007, 400, Blame.REMOTE
+    POLICY_VIOLATION = 1008, 403, Blame.REMOTE
     MESSAGE_TOO_BIG = 1009, 413, Blame.REMOTE
     INTERNAL_ERROR = 1011, 500, Blame.GUEST
+    RESTARTING = 1012, 503, Blame.LOCAL
     TOO_SLOW = 1013, 503, Blame.REMOTE
     OVERLOADED = 1013, 503, Blame.LOCAL
 
@@ -168,7 +171,7 @@ class ConnectFailed(RemoteError):
 
 
 class ConnectionEnded(RemoteError):
-    """An outbound WebSocket ended while it was used.
+    """An outbound WebSocket ended while it was used, or any while a message was still arriving.
 
     Args:
         code: close code; 1005 if the peer gave none, 1006 if there was no closing handshake.
@@ -213,6 +216,23 @@ class ActorFailed(GuestError):
 
     def __str__(self) -> str:
         return f"{self.address!r} failed while handling the request"
+
+
+class HandlerTimeout(GuestError, TimeoutError):
+    """A handler took too long and was cancelled, or, if it blocked the event loop, interrupted.
+
+    Args:
+        address: the actor's.
+        seconds: how long it may take.
+    """
+
+    def __init__(self, address: str, seconds: float) -> None:
+        super().__init__(address)
+        self.args = (address, seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"a handler of {self.address!r} took longer than {self.seconds:g} s"
 
 
 class RequestTimeout(GuestError, TimeoutError):

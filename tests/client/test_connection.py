@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.protocol.compressed import Packer, Unpacker
 from tests.protocol.wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Frame
 from tests.server.raw import until
 
@@ -152,7 +153,7 @@ async def test_messages_go_both_ways() -> None:
             Text("hé"),
             Binary(b""),
             Binary(bytes(range(256)) * 1200),
-            Text("x" * 70_000),
+            Text("".join(f"{number}," for number in range(14_000))),
         ]
         for message in messages:
             await connection.send(message)
@@ -183,7 +184,7 @@ async def test_headers_may_replace_the_host() -> None:
     assert [line for line in lines if line.lower().startswith("host:")] == ["host: example.org"]
     assert "origin: http://x" in lines
     assert "sec-websocket-version: 13" in lines
-    assert not [line for line in lines if "extensions" in line]
+    assert "sec-websocket-extensions: permessage-deflate; client_max_window_bits" in lines
 
 
 async def test_header_that_cannot_be_sent() -> None:
@@ -310,6 +311,84 @@ async def test_bytes_may_arrive_in_any_pieces(split: int) -> None:
         assert await connection.receive() == Text("é" * 100)
         assert await connection.receive() == Binary(bytes(300))
         await connection.close()
+
+
+# Compression
+
+DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+LARGE = Text("".join(f"{number}," for number in range(1000)))
+
+
+async def test_compression_is_not_offered_if_it_is_not_wanted() -> None:
+    seen: list[str] = []
+
+    async def behave(peer: Peer) -> None:
+        seen.append(await peer.request())
+
+    async with listening(behave) as url:
+        with pytest.raises(ConnectFailed):
+            await connect(url, compression=False)
+    assert "extensions" not in seen[0].lower()
+
+
+@pytest.mark.parametrize("compression", [True, False])
+async def test_messages_are_compressed_if_the_server_accepts(compression: bool) -> None:
+    told: list[tuple[int, bytes]] = []
+
+    async def behave(peer: Peer) -> None:
+        await peer.upgrade(extra=DEFLATE if compression else b"")
+        told.append(await peer.frame())
+        told.append(await peer.frame())
+        await goodbye(peer)
+
+    async with listening(behave) as url, await connect(url, compression=compression) as connection:
+        await connection.send(Text("small"))
+        await connection.send(LARGE)
+    (small, _), (large, payload) = told
+    assert small == 0x81
+    assert large == (0xC1 if compression else 0x81)
+    assert (Unpacker().unpack(payload) if compression else payload) == LARGE.text.encode()
+
+
+async def test_compressed_messages_arrive() -> None:
+    packer = Packer()
+    payload = packer.pack(LARGE.text.encode())
+    frames = [
+        frame(TEXT, payload[:100], rsv=4, fin=False),
+        frame(PING),
+        frame(CONTINUATION, payload[100:]),
+        frame(BINARY, packer.pack(LARGE.text.encode()), rsv=4),
+    ]
+
+    async def behave(peer: Peer) -> None:
+        await peer.upgrade(extra=DEFLATE, behind=b"".join(frames))
+        await goodbye(peer)
+
+    async with listening(behave) as url, await connect(url) as connection:
+        assert await connection.receive() == LARGE
+        assert await connection.receive() == Binary(LARGE.text.encode())
+
+
+@pytest.mark.parametrize("size", [100_000, 2_000_000])
+async def test_a_server_cannot_send_a_bomb(size: int) -> None:
+    async def behave(peer: Peer) -> None:
+        await peer.upgrade(extra=DEFLATE, behind=frame(BINARY, Packer().pack(bytes(size)), rsv=4))
+        await goodbye(peer)
+
+    async with listening(behave) as url:
+        connection = await connect(url)
+        with pytest.raises(ConnectionEnded) as error:
+            await connection.receive()
+    assert error.value.code == 1009
+
+
+@pytest.mark.parametrize("compression", [True, False])
+async def test_both_ends_are_ours(compression: bool) -> None:
+    async with serve(Echo) as server, await connect(server.url(), compression=compression) as connection:
+        for message in (LARGE, Text("small"), LARGE, Binary(bytes(60_000))):
+            await connection.send(message)
+            assert await connection.receive() == message
+        assert ("sec-websocket-extensions" in connection.headers) is compression
 
 
 # Where there is no server, or one that is none
@@ -441,8 +520,8 @@ RIGHT = "HTTP/1.1 101 x\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-
         (response(RIGHT.replace("Upgrade: websocket\n", "")), "did not upgrade", 101),
         (response(RIGHT.replace("Connection: Upgrade\n", "")), "Connection header", 101),
         (
-            response(RIGHT + "\nSec-WebSocket-Extensions: permessage-deflate"),
-            "extension that was not offered",
+            response(RIGHT + "\nSec-WebSocket-Extensions: permessage-inflate"),
+            "the extension permessage-inflate, which was not offered",
             101,
         ),
         (response(RIGHT + "\nSec-WebSocket-Protocol: soap"), "'?soap'?, which was not offered", 101),

@@ -38,6 +38,7 @@ from websockets.protocol import Protocol, Side
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
+from theater.limits import ConnectionLimits
 from theater.protocol.machine import Failure, Machine, Output, Role
 
 unhurried = settings(deadline=None)
@@ -154,7 +155,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 @unhurried
 @given(st.lists(MESSAGES, max_size=5), st.lists(st.text(max_size=20), min_size=1, max_size=3))
 def test_they_read_what_we_send(role: Role, messages: list[Message], chunks: list[str]) -> None:
-    sender = Machine(peer_of(role), MAX)
+    sender = Machine(peer_of(role), ConnectionLimits())
     for index, chunk in enumerate(chunks):
         sender.send_chunk(chunk, last=index == len(chunks) - 1)
     for message in messages:

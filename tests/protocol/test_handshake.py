@@ -2,8 +2,12 @@ import pytest
 
 from theater.contract.fields import Headers
 from theater.errors import InvalidHeader
+from theater.limits import ConnectionLimits
+from theater.protocol.deflate import Deflate
+from theater.protocol.extensions import NOTHING, Agreed, Extension
 from theater.protocol.handshake import (
     Offer,
+    Opened,
     Refusal,
     accept_key,
     check_request,
@@ -25,6 +29,7 @@ REQUEST = (
 )
 RESPONSE = (("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", ACCEPT))
 NO_HEADERS = Headers()
+PLAIN = ConnectionLimits(compression=False)
 
 
 def changed(fields: tuple[tuple[str, str], ...], name: str, *values: str) -> Headers:
@@ -55,7 +60,6 @@ def test_the_plainest_request_is_an_offer() -> None:
         ("host", [""]),
         ("host", ["[::1]:8080"]),
         ("origin", ["https://example.com"]),
-        ("sec-websocket-extensions", ["permessage-deflate; client_max_window_bits"]),
         ("content-length", ["0"]),
     ],
 )
@@ -207,17 +211,17 @@ def test_the_response_says_nothing_about_a_body() -> None:  # RFC 9110 §8.6, RF
 
 
 def test_the_plainest_request_of_a_client() -> None:  # §4.1
-    assert request_headers("example.com", KEY, (), NO_HEADERS) == Headers(REQUEST)
+    assert request_headers("example.com", KEY, (), NO_HEADERS, PLAIN) == Headers(REQUEST)
 
 
 def test_a_client_offers_its_subprotocols_in_one_field() -> None:
-    headers = request_headers("example.com", KEY, ["chat", "superchat"], NO_HEADERS)
+    headers = request_headers("example.com", KEY, ["chat", "superchat"], NO_HEADERS, PLAIN)
     assert headers == Headers((*REQUEST, ("sec-websocket-protocol", "chat, superchat")))
 
 
 def test_a_client_may_replace_a_field_and_add_others() -> None:
     extra = Headers([("Host", "other"), ("Cookie", "a=1"), ("Authorization", "Basic eDp5")])
-    headers = request_headers("example.com", KEY, (), extra)
+    headers = request_headers("example.com", KEY, (), extra, PLAIN)
     assert headers.get_all("host") == ["other"]
     assert headers["cookie"] == "a=1"
     assert headers["authorization"] == "Basic eDp5"
@@ -226,22 +230,22 @@ def test_a_client_may_replace_a_field_and_add_others() -> None:
 
 def test_a_header_cannot_be_smuggled_into_the_request() -> None:
     with pytest.raises(InvalidHeader):
-        request_headers("example.com\r\nx: y", KEY, (), NO_HEADERS)
+        request_headers("example.com\r\nx: y", KEY, (), NO_HEADERS, PLAIN)
 
 
 @pytest.mark.parametrize("subprotocols", [(), ("chat", "superchat")])
 def test_our_server_understands_our_client(subprotocols: tuple[str, ...]) -> None:
-    headers = request_headers("example.com", KEY, subprotocols, NO_HEADERS)
+    headers = request_headers("example.com", KEY, subprotocols, NO_HEADERS, PLAIN)
     offer = check_request("GET", "1.1", headers)
     assert offer == Offer(ACCEPT, subprotocols)
     chosen = subprotocols[-1] if subprotocols else None
     answer = response_headers(offer, chosen, NO_HEADERS)
     assert isinstance(answer, Headers)
-    assert check_response(101, answer, KEY, subprotocols) == chosen
+    assert check_response(101, answer, KEY, subprotocols, PLAIN) == Opened(chosen, NOTHING)
 
 
 def test_the_plainest_response_agrees_on_no_subprotocol() -> None:
-    assert check_response(101, Headers(RESPONSE), KEY, ("chat",)) is None
+    assert check_response(101, Headers(RESPONSE), KEY, ("chat",), PLAIN) == Opened(None, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +253,17 @@ def test_the_plainest_response_agrees_on_no_subprotocol() -> None:
     [("upgrade", "WebSocket"), ("connection", "keep-alive, upgrade"), ("sec-websocket-extensions", "")],
 )
 def test_responses_of_other_wordings_are_fine_too(name: str, value: str) -> None:
-    assert check_response(101, changed(RESPONSE, name, value), KEY, ()) is None
+    assert check_response(101, changed(RESPONSE, name, value), KEY, (), PLAIN) == Opened(None, NOTHING)
 
 
 def test_the_agreed_subprotocol_is_returned() -> None:
     headers = changed(RESPONSE, "sec-websocket-protocol", "superchat")
-    assert check_response(101, headers, KEY, ("chat", "superchat")) == "superchat"
+    assert check_response(101, headers, KEY, ("chat", "superchat"), PLAIN) == Opened("superchat", NOTHING)
 
 
 @pytest.mark.parametrize("status", [200, 301, 401, 404, 426, 503])
 def test_any_status_but_101_is_a_refusal(status: int) -> None:  # §4.1
-    refusal = check_response(status, Headers(RESPONSE), KEY, ())
+    refusal = check_response(status, Headers(RESPONSE), KEY, (), PLAIN)
     assert refusal == Refusal(status, f"the server answered with HTTP status {status}")
 
 
@@ -284,10 +288,65 @@ def test_any_status_but_101_is_a_refusal(status: int) -> None:  # §4.1
     ],
 )
 def test_a_faulty_response_is_a_refusal(name: str, values: list[str]) -> None:
-    refusal = check_response(101, changed(RESPONSE, name, *values), KEY, ("chat", "superchat"))
+    refusal = check_response(101, changed(RESPONSE, name, *values), KEY, ("chat", "superchat"), PLAIN)
     assert isinstance(refusal, Refusal)
     assert refusal.status == 101
     spoken = {"sec-websocket-extensions": "extension", "sec-websocket-protocol": "subprotocol"}.get(
         name, name
     )
     assert spoken.replace("connection", "Connection").lower() in refusal.problem.lower()
+
+
+# Extensions
+
+DEFLATE = Agreed(Deflate(12, True, 12, True, (("server_max_window_bits", "12"),)))
+
+
+def test_an_offer_names_the_extensions() -> None:
+    headers = changed(REQUEST, "sec-websocket-extensions", "x-one; a=1, x-two", "x-one")
+    offer = check_request("GET", "1.1", headers)
+    extensions = (Extension("x-one", (("a", "1"),)), Extension("x-two"), Extension("x-one"))
+    assert offer == Offer(ACCEPT, (), extensions)
+
+
+def test_a_malformed_offer_of_extensions_is_refused() -> None:
+    refusal = check_request("GET", "1.1", changed(REQUEST, "sec-websocket-extensions", "x-one; =1"))
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 400
+    assert refusal.problem.startswith("The Sec-WebSocket-Extensions header is malformed: expected a param")
+    assert refusal.problem.endswith("at '; =1'.")
+
+
+def test_the_response_names_what_was_agreed_on() -> None:
+    headers = response_headers(Offer(ACCEPT, ()), None, NO_HEADERS, DEFLATE)
+    assert isinstance(headers, Headers)
+    assert headers["sec-websocket-extensions"] == "permessage-deflate; server_max_window_bits=12"
+
+
+def test_a_client_offers_compression_if_it_wants_it() -> None:
+    headers = request_headers("example.com", KEY, (), NO_HEADERS, ConnectionLimits())
+    assert headers["sec-websocket-extensions"] == "permessage-deflate; client_max_window_bits"
+
+
+def test_a_client_learns_what_was_agreed_on() -> None:
+    headers = response_headers(Offer(ACCEPT, ()), None, NO_HEADERS, DEFLATE)
+    assert isinstance(headers, Headers)
+    opened = check_response(101, headers, KEY, (), ConnectionLimits())
+    assert isinstance(opened, Opened)
+    assert opened.agreed.deflate == Deflate(12, True, 12, True, (("server_max_window_bits", "12"),))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "permessage-deflate; =",
+        "permessage-deflate; x",
+        "permessage-deflate, permessage-deflate",
+        "x-webkit-deflate-frame",
+    ],
+)
+def test_an_answer_that_does_not_fit_the_offer_is_a_refusal(value: str) -> None:
+    headers = changed(RESPONSE, "sec-websocket-extensions", value)
+    refusal = check_response(101, headers, KEY, (), ConnectionLimits())
+    assert isinstance(refusal, Refusal)
+    assert "the server" in refusal.problem

@@ -1,9 +1,10 @@
 """The closing handshake, sending, and handing over, by examples."""
 
+import random
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
+from tests.protocol.compressed import AGREEMENTS, KEEPS, Unpacker
 from tests.protocol.wire import (
     BINARY,
     CLOSE,
@@ -22,12 +23,17 @@ from tests.protocol.wire import (
     joined,
     moved,
     opened,
+    run,
     sent,
 )
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import InvalidClose, InvalidMessage, LocalError, Reason
+from theater.limits import ConnectionLimits
+from theater.protocol.deflate import Deflate
+from theater.protocol.frames import RSV1, encode_message
 from theater.protocol.machine import Failure, Machine, Role, State
+from theater.protocol.shared import SharedMessage
 
 # §7: the closing handshake
 
@@ -63,7 +69,7 @@ def test_the_peer_closes(role: Role, payload: bytes, closed: Close, echo: bytes)
         (lambda role: frame(role, TEXT, b"\xff"), Failure(Reason.INVALID_TEXT, "text that is not UTF-8")),
         (
             lambda role: frame(role, TEXT, announced=MAX + 1),
-            Failure(Reason.MESSAGE_TOO_BIG, "a message of more than 1000 bytes"),
+            Failure(Reason.MESSAGE_TOO_BIG, "a message of 1,001 bytes, at most 1,000 are allowed"),
         ),
     ],
 )
@@ -215,7 +221,7 @@ def test_a_connection_that_is_lost_before_the_answer_ended_as_the_peer_said(role
 
 @pytest.mark.parametrize("first", Role)
 def test_two_machines_close_cleanly(first: Role) -> None:
-    machines = {role: Machine(role, MAX) for role in Role}
+    machines = {role: Machine(role, ConnectionLimits()) for role in Role}
     one = machines.pop(first)
     (other,) = machines.values()
     one.send(Text("last words"))
@@ -345,7 +351,7 @@ SENDS = {
     "ping": lambda machine: machine.send(Ping()),
     "pong": lambda machine: machine.send(Pong()),
     "frame": lambda machine: machine.send_frame(FIN | TEXT, b"x"),
-    "encoded": lambda machine: machine.send_encoded(b"\x81\x01x"),
+    "shared": lambda machine: machine.send_shared(SharedMessage(FIN | TEXT, b"x")),
     "chunk": lambda machine: machine.send_chunk("x", last=True),
 }
 every_send = pytest.mark.parametrize("send", [pytest.param(send, id=name) for name, send in SENDS.items()])
@@ -450,11 +456,13 @@ def test_pongs_leave_before_the_answer_to_a_close(role: Role) -> None:
     assert sent(machine) == [(FIN | PONG, b"p"), (FIN | CLOSE, b"")]
 
 
-def test_an_encoded_frame_leaves_as_it_is() -> None:
-    machine = opened()
-    machine.send_encoded(b"\x82\x02ab")
-    machine.send_encoded(b"\x81\x00")
-    assert machine.out == [b"\x82\x02ab", b"\x81\x00"]
+def test_a_shared_message_is_encoded_once() -> None:
+    shared = SharedMessage(FIN | BINARY, b"ab")
+    machines = [opened() for _ in range(3)]
+    for machine in machines:
+        machine.send_shared(shared)
+    assert [machine.out for machine in machines] == [[b"\x82\x02ab"]] * 3
+    assert len({id(machine.out[0]) for machine in machines}) == 1
 
 
 # §5.3: masking
@@ -463,7 +471,7 @@ def test_an_encoded_frame_leaves_as_it_is() -> None:
 @pytest.mark.parametrize("key", [bytes(4), b"\xff" * 4, b"\x01\x02\x04\x08"])
 @pytest.mark.parametrize("size", [1, 4, 7, 200])
 def test_a_client_masks_with_the_key_that_it_sends(key: bytes, size: int) -> None:
-    machine = Machine(Role.CLIENT, MAX, masking_key=lambda: key)
+    machine = Machine(Role.CLIENT, ConnectionLimits(), masking_key=lambda: key)
     machine.send(Binary(b"\x55" * size))
     assert b"".join(machine.out)[-size - 4 : -size] == key
     assert sent(machine) == [(FIN | BINARY, b"\x55" * size)]
@@ -471,7 +479,7 @@ def test_a_client_masks_with_the_key_that_it_sends(key: bytes, size: int) -> Non
 
 def test_a_client_draws_a_key_for_every_frame() -> None:  # §5.3
     keys = iter(range(1, 100))
-    machine = Machine(Role.CLIENT, MAX, masking_key=lambda: next(keys).to_bytes(4, "big"))
+    machine = Machine(Role.CLIENT, ConnectionLimits(), masking_key=lambda: next(keys).to_bytes(4, "big"))
     machine.send(Text(""))
     machine.send(Ping())
     machine.send_chunk("", last=False)
@@ -483,7 +491,7 @@ def test_a_client_draws_a_key_for_every_frame() -> None:  # §5.3
 
 
 def test_keys_are_random_unless_given() -> None:  # §5.3
-    machine = Machine(Role.CLIENT, MAX)
+    machine = Machine(Role.CLIENT, ConnectionLimits())
     for _ in range(20):
         machine.send(Text(""))
     assert {len(data) for data in machine.out} == {6}
@@ -491,7 +499,7 @@ def test_keys_are_random_unless_given() -> None:  # §5.3
 
 
 def test_a_server_does_not_mask() -> None:
-    machine = Machine(Role.SERVER, MAX, masking_key=lambda: KEY)
+    machine = Machine(Role.SERVER, ConnectionLimits(), masking_key=lambda: KEY)
     machine.send(Binary(b"x"))
     assert machine.out == [b"\x82\x01x"]
 
@@ -536,26 +544,62 @@ def test_control_frames_may_leave_between_chunks(role: Role) -> None:
 
 @both_roles
 @pytest.mark.parametrize("message", [Text("x"), Text("x" * 200), Binary(b"x")])
-def test_a_message_cannot_be_sent_between_chunks(role: Role, message: Message) -> None:
+def test_a_message_waits_for_the_last_chunk(role: Role, message: Message) -> None:
     machine = opened(role)
     machine.send_chunk("a", last=False)
     for _ in range(2):
-        with pytest.raises(LocalError, match="between the chunks"):
-            machine.send(message)
-    machine.send_chunk("b", last=True)
+        machine.send(message)
+    first, payload = encode_message(message)
+    machine.send_frame(FIN | TEXT, b"y")
+    assert machine.held == 2 * len(payload) + 1
+    machine.send(Ping(b"at once"))
+    machine.send_chunk("b", last=False)
+    assert sent(machine) == [(TEXT, b"a"), (FIN | PING, b"at once"), (CONTINUATION, b"b")]
+    machine.send_chunk("c", last=True)
+    assert machine.held == 0
     machine.send(Text("now"))
-    assert [first for first, _ in sent(machine)] == [TEXT, FIN | CONTINUATION, FIN | TEXT]
+    expected = [(FIN | CONTINUATION, b"c"), *[(first, payload)] * 2, (FIN | TEXT, b"y"), (FIN | TEXT, b"now")]
+    assert sent(machine) == expected
 
 
-def test_a_broadcast_does_not_get_between_chunks() -> None:
+def test_a_broadcast_waits_for_the_last_chunk() -> None:
     machine = opened()
     machine.send_chunk("a", last=False)
-    with suppress(LocalError):
-        machine.send_encoded(b"\x81\x04news")
+    machine.send_shared(SharedMessage(FIN | TEXT, b"news"))
+    machine.send(Text("more"))
+    assert machine.held == 8
     machine.send_chunk("b", last=True)
-    events = feed(opened(Role.CLIENT), b"".join(machine.out))
-    assert Text("ab") in events
-    assert not any(isinstance(event, Failure) for event in events)
+    assert feed(opened(Role.CLIENT), *machine.out) == [Text("ab"), Text("news"), Text("more")]
+
+
+@both_roles
+def test_nothing_that_cannot_be_sent_waits(role: Role) -> None:
+    machine = opened(role)
+    machine.send_chunk("a", last=False)
+    with pytest.raises(InvalidMessage):
+        machine.send(Text("\ud800"))
+    assert machine.held == 0
+
+
+ENDS: dict[str, Callable[[Machine, Role], object]] = {
+    "we close": lambda machine, role: machine.close(),
+    "the peer closes": lambda machine, role: run(machine, [frame(role, CLOSE)]),
+    "lost": lambda machine, role: machine.lost(),
+}
+
+
+@both_roles
+@pytest.mark.parametrize("end", [pytest.param(end, id=name) for name, end in ENDS.items()])
+def test_what_waits_ends_with_the_connection(role: Role, end: Callable[[Machine, Role], object]) -> None:
+    machine = opened(role)
+    machine.send_chunk("a", last=False)
+    machine.send(Text("x"))
+    end(machine, role)
+    assert machine.held == 0
+    machine.out.clear()
+    machine.send(Text("y"))
+    machine.send_chunk("b", last=True)
+    assert (machine.held, machine.out) == (0, [])
 
 
 @both_roles
@@ -587,6 +631,98 @@ def test_the_chunks_of_a_message_are_of_one_kind(role: Role, one: str | bytes, o
     machine.send_chunk(one, last=False)
     with pytest.raises(LocalError):
         machine.send_chunk(other, last=True)
+
+
+# RFC 7692 §7.2.1: compressing
+
+COMPRESSIBLE = "a text that is worth it, " * 50
+NOISE = random.Random(1).randbytes(2000)
+
+
+def unpacked(machine: Machine, unpacker: Unpacker) -> list[tuple[int, bytes]]:
+    """As `sent`, but inflated; the first byte shows what was."""
+    return [
+        (first, unpacker.unpack(payload) if first & RSV1 else payload) for first, payload in sent(machine)
+    ]
+
+
+@both_roles
+@pytest.mark.parametrize("deflate", AGREEMENTS, ids=repr)
+def test_large_messages_leave_compressed(role: Role, deflate: Deflate) -> None:
+    machine = opened(role, deflate=deflate)
+    unpacker = Unpacker(deflate)
+    payload = COMPRESSIBLE.encode()
+    for _ in range(3):
+        machine.send(Text(COMPRESSIBLE))
+        machine.send(Binary(payload))
+        machine.send_frame(FIN | TEXT, payload)
+        assert sum(map(len, machine.out)) < len(payload)
+        firsts = [FIN | RSV1 | TEXT, FIN | RSV1 | BINARY, FIN | RSV1 | TEXT]
+        assert unpacked(machine, unpacker) == [(first, payload) for first in firsts]
+
+
+@both_roles
+@pytest.mark.parametrize("least", [0, 1, 100, 125, 126, 1000])
+def test_small_messages_leave_as_they_are(role: Role, least: int) -> None:
+    machine = opened(role, deflate=KEEPS, compression_min=least)
+    unpacker = Unpacker()
+    for message, payload in ((Text("x" * 10), b"x" * 10), (Text("x" * least), b"x" * least)):
+        machine.send(message)
+        machine.send(Binary(payload))
+        machine.send(Ping(payload[:125]))
+        rsv = RSV1 if len(payload) >= max(least, 10) else 0
+        expected = [(FIN | TEXT | rsv, payload), (FIN | BINARY | rsv, payload), (FIN | PING, payload[:125])]
+        assert unpacked(machine, unpacker) == expected
+
+
+@both_roles
+def test_what_is_not_smaller_compressed_leaves_as_it_is(role: Role) -> None:
+    machine = opened(role, deflate=KEEPS)
+    unpacker = Unpacker()
+    for message in (Binary(NOISE), Text(COMPRESSIBLE), Binary(NOISE), Text(COMPRESSIBLE)):
+        machine.send(message)
+    noise, text = (FIN | BINARY, NOISE), (FIN | TEXT | RSV1, COMPRESSIBLE.encode())
+    assert unpacked(machine, unpacker) == [noise, text, noise, text]
+
+
+@both_roles
+def test_a_message_that_is_not_to_be_compressed_is_not(role: Role) -> None:
+    machine = opened(role, deflate=KEEPS)
+    machine.send(Text(COMPRESSIBLE), compress=False)
+    machine.send_frame(FIN | BINARY, COMPRESSIBLE.encode(), compress=False)
+    machine.send_chunk(COMPRESSIBLE, last=False)
+    machine.send(Text(COMPRESSIBLE), compress=False)
+    machine.send_chunk(COMPRESSIBLE, last=True)
+    assert not any(first & RSV1 for first, _ in sent(machine))
+
+
+@both_roles
+def test_what_waits_for_the_last_chunk_is_compressed_then(role: Role) -> None:
+    machine = opened(role, deflate=KEEPS)
+    machine.send(Text(COMPRESSIBLE))
+    machine.send_chunk("a", last=False)
+    machine.send(Text(COMPRESSIBLE))
+    assert machine.held == len(COMPRESSIBLE)
+    machine.send_chunk("b", last=True)
+    text = (FIN | TEXT | RSV1, COMPRESSIBLE.encode())
+    assert unpacked(machine, Unpacker()) == [text, (TEXT, b"a"), (FIN | CONTINUATION, b"b"), text]
+
+
+@both_roles
+@pytest.mark.parametrize("deflate", [None, Deflate(8, True, 15, True)], ids=repr)
+def test_a_machine_that_cannot_compress_does_not(role: Role, deflate: Deflate | None) -> None:
+    machine = opened(role, deflate=deflate, compression_min=0)
+    machine.send(Text(COMPRESSIBLE))
+    assert sent(machine) == [(FIN | TEXT, COMPRESSIBLE.encode())]
+
+
+@both_roles
+def test_a_machine_that_is_moved_compresses_on(role: Role) -> None:
+    machine = opened(role, deflate=KEEPS)
+    machine.send(Text(COMPRESSIBLE))
+    machine = moved(machine, role, deflate=KEEPS)
+    machine.send(Text(COMPRESSIBLE))
+    assert unpacked(machine, Unpacker()) == [(FIN | TEXT | RSV1, COMPRESSIBLE.encode())] * 2
 
 
 # Handing over
@@ -637,12 +773,15 @@ def test_a_machine_can_be_moved_between_the_chunks_it_sends(role: Role) -> None:
     machine = opened(role)
     machine.send_chunk(b"a", last=False)
     machine = moved(machine, role)
-    with pytest.raises(LocalError):
-        machine.send(Text("x"))
+    machine.send(Text("x"))
+    machine.send_shared(SharedMessage(FIN | BINARY, b"yz"))
+    machine = moved(machine, role)
+    assert machine.held == 3
     machine.send_chunk(b"b", last=True)
     machine = moved(machine, role)
-    machine.send(Text("x"))
-    assert sent(machine) == [(BINARY, b"a"), (FIN | CONTINUATION, b"b"), (FIN | TEXT, b"x")]
+    machine.send(Text("w"))
+    expected = [(BINARY, b"a"), (FIN | CONTINUATION, b"b"), (FIN | TEXT, b"x"), (FIN | BINARY, b"yz")]
+    assert sent(machine) == [*expected, (FIN | TEXT, b"w")]
 
 
 @both_roles

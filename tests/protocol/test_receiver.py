@@ -4,6 +4,7 @@ The receiver is tried as the half of a machine that it is.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -31,6 +32,7 @@ from tests.protocol.wire import (
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import Reason
+from theater.limits import ConnectionLimits
 from theater.protocol.machine import Chunk, Failure, Machine, Role, State
 from theater.protocol.receiver import Receiver
 
@@ -329,7 +331,7 @@ def test_a_length_of_64_bits_fails(role: Role, stream: bool, size: int) -> None:
 @both_roles
 def test_a_length_of_63_bits_is_only_too_big(role: Role) -> None:
     assert fault(opened(role), frame(role, BINARY, announced=2**63 - 1)).reason is Reason.MESSAGE_TOO_BIG
-    machine = opened(role, stream=True)
+    machine = opened(role, stream=True, max_stream=2**63)
     assert feed(machine, frame(role, BINARY, b"x", announced=2**63 - 1)) == [Chunk(b"x", False)]
 
 
@@ -614,7 +616,7 @@ def test_a_message_too_big_fails_by_its_header(role: Role, opcode: int, maximum:
     header = frame(role, opcode, announced=maximum + 1)
     machine = opened(role, maximum)
     assert feed(machine, header[:-1]) == []
-    problem = f"a message of more than {maximum} bytes"
+    problem = f"a message of {maximum + 1:,} bytes, at most {maximum:,} are allowed"
     assert fault(machine, header[-1:]) == Failure(Reason.MESSAGE_TOO_BIG, problem)
     assert machine.closed.code == 1009
     whole = frame(role, opcode, b"x" * (maximum + 1))
@@ -627,8 +629,9 @@ def test_fragments_too_big_together_fail_by_the_header_that_tells(role: Role) ->
     feed(machine, frame(role, BINARY, bytes(6), fin=False), frame(role, PING, bytes(125)))
     feed(machine, frame(role, CONTINUATION, bytes(4), fin=False))
     feed(machine, frame(role, CONTINUATION, fin=False))
-    header = frame(role, CONTINUATION, announced=1)
-    assert fault(machine, header).reason is Reason.MESSAGE_TOO_BIG
+    header = frame(role, CONTINUATION, announced=1, fin=False)
+    problem = "a message of at least 11 bytes, at most 10 are allowed"
+    assert fault(machine, header) == Failure(Reason.MESSAGE_TOO_BIG, problem)
 
 
 @both_roles
@@ -643,10 +646,57 @@ def test_every_message_has_the_whole_maximum(role: Role) -> None:
 
 
 @both_roles
-def test_a_streamed_message_has_no_maximum(role: Role) -> None:
-    machine = opened(role, 1, stream=True)
+@both_modes
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_frame_too_big_fails_by_its_header(role: Role, stream: bool, opcode: int) -> None:
+    limits: dict[str, Any] = {"max_message": 100, "max_frame": 10}
+    small = frame(role, opcode, b"x" * 10, fin=False) + frame(role, CONTINUATION, b"x" * 10)
+    machine = opened(role, stream=stream, **limits)
+    assert len(joined(feed(machine, small))) == 1
+    if stream:
+        assert len(joined(feed(machine, frame(role, opcode, b"x" * 11)))) == 1
+        return
+    for before in (b"", frame(role, opcode, b"x", fin=False)):
+        header = frame(role, CONTINUATION if before else opcode, announced=11)
+        machine = opened(role, **limits)
+        assert feed(machine, before, header[:-1]) == []
+        problem = "a frame of 11 bytes, at most 10 are allowed"
+        assert fault(machine, header[-1:]) == Failure(Reason.MESSAGE_TOO_BIG, problem)
+        whole = frame(role, CONTINUATION if before else opcode, b"x" * 11)
+        assert fault(opened(role, **limits), before + whole).reason is Reason.MESSAGE_TOO_BIG
+    whole = frame(Role.SERVER, opcode, b"x" * 11)
+    assert opened(**limits).receive_whole(whole, len(whole)) is None
+
+
+@both_roles
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_a_message_of_too_many_fragments_fails(role: Role, payload: bytes) -> None:
+    fragment = frame(role, CONTINUATION, payload, fin=False)
+    first = frame(role, BINARY, payload, fin=False) + fragment
+    machine = opened(role, max_fragments=3)
+    assert feed(machine, (first + frame(role, CONTINUATION)) * 2) == [Binary(payload * 2)] * 2
+    assert feed(machine, first, frame(role, PING), fragment) == [Ping(b"")]
+    problem = "a message of more than 3 frames"
+    assert fault(machine, fragment[:-1], fragment[-1:]) == Failure(Reason.POLICY_VIOLATION, problem)
+    assert machine.closed.code == 1008
+
+
+@both_roles
+def test_the_limits_of_messages_do_not_count_for_streams(role: Role) -> None:
+    machine = opened(role, 1, stream=True, max_fragments=1)
     data = frame(role, BINARY, bytes(100), fin=False) + frame(role, CONTINUATION, bytes(100))
     assert joined(feed(machine, data)) == [Chunk(bytes(200), True)]
+
+
+@both_roles
+def test_a_stream_too_long_fails_by_its_header(role: Role) -> None:
+    data = frame(role, BINARY, bytes(4), fin=False) + frame(role, CONTINUATION, bytes(6))
+    machine = opened(role, stream=True, max_stream=10)
+    assert joined(feed(machine, data * 2)) == [Chunk(bytes(10), True)] * 2
+    feed(machine, frame(role, BINARY, bytes(4), fin=False))
+    failure = Failure(Reason.MESSAGE_TOO_BIG, "a message of 11 bytes, at most 10 are allowed")
+    assert fault(machine, frame(role, CONTINUATION, announced=7)) == failure
+    assert fault(opened(role, stream=True, max_stream=10), frame(role, TEXT, announced=11)) == failure
 
 
 # Streaming
@@ -842,12 +892,12 @@ def test_events_do_not_change(event: Chunk | Failure) -> None:
     ids=["close", "fault"],
 )
 def test_a_receiver_is_over_with_a_close_or_a_fault(last: bytes, event: Close | Failure) -> None:
-    receiver = Receiver(masked=True, max_message=MAX, stream=False)
+    receiver = Receiver(True, ConnectionLimits())
     found = [(receiver.receive(data), receiver.over) for data in (frame(Role.SERVER, TEXT, b"a"), last)]
     assert found == [([Text("a")], False), ([event], True)]
     assert receiver.receive(frame(Role.SERVER, TEXT, b"b")) == []
 
-    successor = Receiver(masked=True, max_message=MAX, stream=False)
+    successor = Receiver(True, ConnectionLimits())
     successor.restore(receiver.export())
     assert successor.over
     assert successor.receive(frame(Role.SERVER, TEXT, b"b")) == []
@@ -856,5 +906,5 @@ def test_a_receiver_is_over_with_a_close_or_a_fault(last: bytes, event: Close | 
 @pytest.mark.parametrize("masked", [True, False])
 def test_masked_says_what_is_expected(masked: bool) -> None:
     whole = frame(Role.SERVER if masked else Role.CLIENT, TEXT, b"a")
-    assert Receiver(masked, MAX, stream=False).receive(whole) == [Text("a")]
-    assert Receiver(not masked, MAX, stream=False).receive(whole) != [Text("a")]
+    assert Receiver(masked, ConnectionLimits()).receive(whole) == [Text("a")]
+    assert Receiver(not masked, ConnectionLimits()).receive(whole) != [Text("a")]

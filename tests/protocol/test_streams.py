@@ -32,6 +32,7 @@ from tests.protocol.wire import (
 
 from theater.contract.messages import Binary, Close, Message, Ping, Pong, Text
 from theater.errors import Reason
+from theater.limits import ConnectionLimits
 from theater.protocol.machine import Chunk, Failure, Machine, Output, Role, State
 
 unhurried = settings(deadline=None)  # the examples are quick; the machines that run them may not be
@@ -134,7 +135,7 @@ def test_a_broken_stream_ends_in_one_failure_at_most(role: Role, stream: bool, d
 def test_streaming_gives_the_same_content(role: Role, data: st.DataObject) -> None:
     wire = data.draw(any_streams(role))
     whole = feed(opened(role, NO_MAXIMUM), wire)
-    pieces = feed(opened(role, stream=True), *split(wire, data.draw(SPLITS)))
+    pieces = feed(opened(role, stream=True, max_stream=NO_MAXIMUM), *split(wire, data.draw(SPLITS)))
 
     chunks = joined(event for event in pieces if isinstance(event, Chunk))
     if chunks and isinstance(chunks[-1], Chunk) and not chunks[-1].last:
@@ -233,8 +234,8 @@ def test_what_one_machine_says_another_hears(
     sizes: list[int],
     key: bytes,
 ) -> None:
-    one = Machine(sender, 10_000, masking_key=lambda: key)
-    other = Machine(peer_of(sender), 10_000)
+    one = Machine(sender, ConnectionLimits(), masking_key=lambda: key)
+    other = Machine(peer_of(sender), ConnectionLimits())
     expected = [say(one, message) for message in messages]
     if close is not None:
         one.send(close)

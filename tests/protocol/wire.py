@@ -6,12 +6,14 @@ that a mistake in `src` meets something that does not make the same one.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import strategies as st
 
 from theater.contract.messages import Binary, Close, Ping, Pong, Text
+from theater.limits import ConnectionLimits
+from theater.protocol.deflate import Deflate
 from theater.protocol.machine import Chunk, Failure, Machine, Output, Role, State
 
 T = TypeVar("T")
@@ -132,14 +134,23 @@ def sent(machine: Machine) -> list[tuple[int, bytes]]:
     return [(found.first, found.payload) for found in frames]
 
 
-def opened(role: Role = Role.SERVER, max_message: int = MAX, stream: bool = False) -> Machine:
-    """A machine whose masking key is known."""
-    return Machine(role, max_message, stream, lambda: KEY)
+def opened(
+    role: Role = Role.SERVER,
+    max_message: int = MAX,
+    stream: bool = False,
+    deflate: Deflate | None = None,
+    **limits: Any,
+) -> Machine:
+    """A machine whose masking key is known; its largest frame is its largest message, if not given."""
+    limits = {"max_message": max_message, "max_frame": max_message, **limits}
+    return Machine(role, ConnectionLimits(**limits), stream=stream, deflate=deflate, masking_key=lambda: KEY)
 
 
-def moved(machine: Machine, role: Role, stream: bool = False) -> Machine:
+def moved(
+    machine: Machine, role: Role, stream: bool = False, deflate: Deflate | None = None, **limits: Any
+) -> Machine:
     """A new machine that goes on where this one stopped."""
-    successor = opened(role, stream=stream)
+    successor = opened(role, stream=stream, deflate=deflate, **limits)
     successor.restore_state(machine.export_state())
     successor.out += machine.out
     return successor

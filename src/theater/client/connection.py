@@ -15,7 +15,7 @@ import httptools
 
 from theater.contract import Binary, Close, Data, Headers, Message, Ping, Pong, Text
 from theater.errors import ConnectFailed, ConnectionEnded
-from theater.limits import Limits
+from theater.limits import ConnectionLimits
 from theater.protocol.handshake import Refusal, check_response, request_headers
 from theater.protocol.machine import Machine, Role, State
 
@@ -67,7 +67,8 @@ async def connect(
     *,
     headers: Headers | Mapping[str, str] | Iterable[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    max_message: int = Limits().max_message,
+    max_message: int = ConnectionLimits().max_message,
+    compression: bool = True,
     timeout: float = 10.0,
     tls: ssl.SSLContext | None = None,
 ) -> "ClientConnection":
@@ -77,7 +78,9 @@ async def connect(
         url: `ws:` or `wss:`.
         headers: added to the request.
         subprotocols: to offer, most wanted first.
-        max_message: bytes of the largest message to take.
+        max_message: bytes of the largest message to take, inflated.
+        compression: offer permessage-deflate; messages of 1 KiB or more are compressed if the server
+            accepts.
         timeout: seconds for it all, the handshake included.
         tls: for `wss:`; the system's certificates are trusted if left out.
 
@@ -90,7 +93,7 @@ async def connect(
         tls = ssl.create_default_context()
     extra = Headers(headers)
     loop = asyncio.get_running_loop()
-    connection = ClientConnection(url, place, extra, subprotocols, max_message)
+    connection = ClientConnection(url, place, extra, subprotocols, max_message, compression)
     try:
         async with asyncio.timeout(timeout):
             await loop.create_connection(
@@ -122,7 +125,13 @@ class ClientConnection(asyncio.Protocol):
     """
 
     def __init__(
-        self, url: str, place: Url, headers: Headers, subprotocols: Sequence[str], max_message: int
+        self,
+        url: str,
+        place: Url,
+        headers: Headers,
+        subprotocols: Sequence[str],
+        max_message: int,
+        compression: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -133,7 +142,8 @@ class ClientConnection(asyncio.Protocol):
         self._place = place
         self._request_headers = headers
         self._subprotocols = subprotocols
-        self._machine = Machine(Role.CLIENT, max_message)
+        self._limits = ConnectionLimits(max_message=max_message, compression=compression)
+        self._machine = Machine(Role.CLIENT, self._limits)  # another when the server has answered
         self._key = base64.b64encode(secrets.token_bytes(16)).decode()
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
@@ -253,7 +263,9 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's derive from nothing
-        fields = request_headers(self._place.authority, self._key, self._subprotocols, self._request_headers)
+        fields = request_headers(
+            self._place.authority, self._key, self._subprotocols, self._request_headers, self._limits
+        )
         transport.write(b"GET %b HTTP/1.1\r\n%b\r\n" % (self._place.target.encode(), bytes(fields)))
 
     def data_received(self, data: bytes) -> None:
@@ -277,16 +289,16 @@ class ClientConnection(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            if self._answered:
+                self._open()
+            self._refused("the server closed the connection before it answered", None)
         self.closed = self._machine.lost()
         self._arrival.set()
         self._writable.set()
         for ping in self._pings.values():
             if not ping.done():
                 ping.set_exception(self._end_error())
-        if not self.opened.done():
-            if self._answered:
-                self._open()
-            self._refused("the server closed the connection before it answered", None)
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -316,12 +328,13 @@ class ClientConnection(asyncio.Protocol):
             return False
         status = self._parser.get_status_code()
         self.headers = Headers.from_wire(self._fields)
-        result = check_response(status, self.headers, self._key, self._subprotocols)
+        result = check_response(status, self.headers, self._key, self._subprotocols, self._limits)
         if isinstance(result, Refusal):
             words = self._body.decode("utf-8", "replace").strip().partition("\n")[0]
             self._refused(f"{result.problem}: {words}" if words else result.problem, status)
             return False
-        self.subprotocol = result
+        self.subprotocol, agreed = result
+        self._machine = Machine(Role.CLIENT, self._limits, deflate=agreed.deflate)
         self._parser = None
         self.opened.set_result(None)
         return True

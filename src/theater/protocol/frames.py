@@ -26,6 +26,7 @@ __all__ = [
     "FIN",
     "MASK",
     "MAX_CONTROL_PAYLOAD",
+    "RSV1",
     "Opcode",
     "apply_mask",
     "encode_frame",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 FIN = 0x80
+RSV1 = 0x40  # of the first frame of a compressed message, RFC 7692 §6
 MASK = 0x80
 MAX_CONTROL_PAYLOAD = 125  # RFC 6455 §5.5
 

@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from theater.contract.fields import Headers
+from theater.limits import ConnectionLimits
+from theater.protocol.extensions import (
+    FIELD,
+    NOTHING,
+    Agreed,
+    Extension,
+    check_answer,
+    format_extensions,
+    offer_extensions,
+    parse_extensions,
+)
 
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # §1.3
 VERSION: Final = "13"
 OWN_FIELDS: Final = frozenset(
-    ("connection", "upgrade", "sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions")
+    ("connection", "upgrade", "sec-websocket-accept", "sec-websocket-protocol", FIELD)
 )
 """Header fields of a 101 response that belong to the handshake."""
 
@@ -30,10 +41,19 @@ class Offer(NamedTuple):
     Attributes:
         accept: the right `Sec-WebSocket-Accept` for its key.
         subprotocols: most wanted first.
+        extensions: likewise.
     """
 
     accept: str
     subprotocols: tuple[str, ...]
+    extensions: tuple[Extension, ...] = ()
+
+
+class Opened(NamedTuple):
+    """What a client and its server have agreed on."""
+
+    subprotocol: str | None
+    agreed: Agreed
 
 
 def accept_key(key: str) -> str:
@@ -79,22 +99,30 @@ def check_request(method: str, http_version: str, headers: Headers) -> Offer | R
     # §4.1: "The elements that comprise this value MUST [...] all be unique strings"
     if len(set(subprotocols)) != len(subprotocols):
         return Refusal(400, "The Sec-WebSocket-Protocol header names a subprotocol twice.")
-    return Offer(accept_key(keys[0]), subprotocols)
+    extensions = parse_extensions(headers.get_all(FIELD))
+    if isinstance(extensions, str):
+        return Refusal(400, f"The Sec-WebSocket-Extensions header is malformed: {extensions}.")
+    return Offer(accept_key(keys[0]), subprotocols, extensions)
 
 
-def response_headers(offer: Offer, subprotocol: str | None, extra: Headers) -> Headers | str:
+def response_headers(
+    offer: Offer, subprotocol: str | None, extra: Headers, agreed: Agreed = NOTHING
+) -> Headers | str:
     """The header fields of the 101 response (§4.2.2); text says why there can be none.
 
     Args:
         offer: what the client asked for.
         subprotocol: the chosen one, if any.
         extra: further fields.
+        agreed: the extensions.
     """
     if subprotocol is not None and subprotocol not in offer.subprotocols:
         return f"the client did not offer the subprotocol {subprotocol!r}"
     fields = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", offer.accept)]
     if subprotocol is not None:
         fields.append(("sec-websocket-protocol", subprotocol))
+    if agreed != NOTHING:
+        fields.append((FIELD, format_extensions(agreed.answer())))
     for name, value in extra:
         if name in OWN_FIELDS:
             return f"the header {name} belongs to the handshake"
@@ -103,7 +131,9 @@ def response_headers(offer: Offer, subprotocol: str | None, extra: Headers) -> H
     return Headers(fields)
 
 
-def request_headers(host: str, key: str, subprotocols: Sequence[str], extra: Headers) -> Headers:
+def request_headers(
+    host: str, key: str, subprotocols: Sequence[str], extra: Headers, limits: ConnectionLimits
+) -> Headers:
     """The header fields of a client's request (§4.1); `extra` may replace `host` and add others.
 
     Args:
@@ -111,6 +141,7 @@ def request_headers(host: str, key: str, subprotocols: Sequence[str], extra: Hea
         key: 16 random bytes in base64.
         subprotocols: what to offer, most wanted first.
         extra: further fields.
+        limits: of the connection; they say which extensions to offer.
     """
     fields = [
         ("host", host),
@@ -121,20 +152,24 @@ def request_headers(host: str, key: str, subprotocols: Sequence[str], extra: Hea
     ]
     if subprotocols:
         fields.append(("sec-websocket-protocol", ", ".join(subprotocols)))
+    extensions = offer_extensions(limits)
+    if extensions:
+        fields.append((FIELD, format_extensions(extensions)))
     given = {name for name, _ in extra}
     return Headers([field for field in fields if field[0] not in given] + list(extra))
 
 
 def check_response(
-    status: int, headers: Headers, key: str, subprotocols: Sequence[str]
-) -> str | None | Refusal:
-    """The client's checks of §4.1; returns the subprotocol that was agreed on.
+    status: int, headers: Headers, key: str, subprotocols: Sequence[str], limits: ConnectionLimits
+) -> Opened | Refusal:
+    """The client's checks of §4.1.
 
     Args:
         status: of the response.
         headers: of the response.
         key: what was sent as `Sec-WebSocket-Key`.
         subprotocols: what was offered.
+        limits: what `request_headers` was given.
     """
     if status != 101:
         return Refusal(status, f"the server answered with HTTP status {status}")
@@ -144,12 +179,16 @@ def check_response(
         return Refusal(status, "the server's Connection header does not name Upgrade")
     if headers.get_all("sec-websocket-accept") != [accept_key(key)]:
         return Refusal(status, "the server's Sec-WebSocket-Accept is wrong")
-    if headers.tokens("sec-websocket-extensions"):
-        return Refusal(status, "the server uses an extension that was not offered")
     chosen = headers.get_all("sec-websocket-protocol")
     if len(chosen) > 1 or (chosen and chosen[0] not in subprotocols):
         return Refusal(status, f"the server chose the subprotocol {', '.join(chosen)}, which was not offered")
-    return chosen[0] if chosen else None
+    answer = parse_extensions(headers.get_all(FIELD))
+    if isinstance(answer, str):
+        return Refusal(status, f"the server's Sec-WebSocket-Extensions is malformed: {answer}")
+    agreed = check_answer(answer, limits)
+    if isinstance(agreed, str):
+        return Refusal(status, agreed)
+    return Opened(chosen[0] if chosen else None, agreed)
 
 
 def _is_key(key: str) -> bool:

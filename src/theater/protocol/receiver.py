@@ -1,61 +1,31 @@
-"""Frames to messages: the incoming half of a WebSocket, RFC 6455 §5, §7.4 and §8.1."""
+"""Frames to messages: the incoming half of a WebSocket, RFC 6455 §5 and RFC 7692 §6."""
 
-from codecs import utf_8_decode
+import zlib
 from typing import Final
 
-import msgspec
-
-from theater.contract.messages import Binary, Close, Ping, Pong, Text
-from theater.errors import Reason
+from theater.contract.messages import Binary, Ping, Pong, Text
+from theater.errors import LocalError, Reason
+from theater.limits import ConnectionLimits
+from theater.protocol.assembly import BATCH, Assembly, Failure, Output, Violation
 from theater.protocol.close import decode_close
-from theater.protocol.frames import FIN, MASK, MAX_CONTROL_PAYLOAD, Opcode, apply_mask
-
-_BATCH: Final = 64
-"""Events of one `receive`. A full mailbox can stop the reader that often, so it overshoots by no more."""
+from theater.protocol.deflate import Deflate, Inflater
+from theater.protocol.frames import FIN, MASK, MAX_CONTROL_PAYLOAD, RSV1, Opcode, apply_mask
 
 _TEXT_FRAME: Final = FIN | Opcode.TEXT
 _BINARY_FRAME: Final = FIN | Opcode.BINARY
 _IN_PLACE: Final = 4096  # bytes of payload from which unmasking through a view beats a copy
 _BETWEEN_FRAMES: Final = -1
-_NO_PARTS: Final[list[str] | list[bytes]] = []  # shared by all connections between messages; never filled
 
-
-class Chunk(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a message, from a machine that streams. Text comes as whole characters."""
-
-    data: str | bytes
-    last: bool
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The connection must fail (RFC 6455 §7.1.7); `problem` may be told to the peer."""
-
-    reason: Reason
-    problem: str
-
-
-Output = Text | Binary | Ping | Pong | Chunk | Close | Failure
-
-ReceiverState = tuple[bytes, bool, bool, bytes, int, int, bool, bytes, bytes, int, int, bytes]
+ReceiverState = tuple[bytes, bool, bool, bytes, int, int, bool, bytes, bytes, int, int, int, bytes, bytes]
 """What `export` gives: plain data."""
 
 
-class _Violation(Exception):
-    """Leaves the parser; becomes a `Failure` before it leaves the machine."""
-
-    def __init__(self, problem: str, reason: Reason = Reason.PROTOCOL_ERROR) -> None:
-        super().__init__(problem)
-        self.failure = Failure(reason, problem)
-
-
-class Receiver:
+class Receiver(Assembly):
     """Turns bytes from the peer into what they mean, until its close frame or first fault.
 
     Args:
         masked: frames come masked, as they do to a server.
-        max_message: bytes of the largest message; a larger one is a `Failure` as soon as a frame
-            header announces it. Does not count when streaming.
-        stream: give messages as `Chunk`s as their bytes arrive, of whatever size.
+        limits, stream, deflate: as of `Assembly`.
 
     Attributes:
         over: a close frame or a fault was the last event; nothing is looked at any more.
@@ -66,28 +36,26 @@ class Receiver:
         "_control",
         "_fin",
         "_key",
-        "_kind",
         "_left",
         "_mask_bit",
-        "_max_message",
+        "_max_whole",
         "_opcode",
-        "_parts",
         "_rest",
         "_shortcut",
         "_shortcuts",
-        "_size",
-        "_stream",
-        "_tail",
         "behind",
         "over",
     )
 
-    def __init__(self, masked: bool, max_message: int, stream: bool) -> None:
+    def __init__(
+        self, masked: bool, limits: ConnectionLimits, stream: bool = False, deflate: Deflate | None = None
+    ) -> None:
+        super().__init__(limits, stream, deflate)
         self.over = False
         self.behind = False
         self._mask_bit = MASK if masked else 0
-        self._max_message = max_message
-        self._stream = stream
+        # Bytes of a message in one frame.
+        self._max_whole = min(limits.max_message, limits.max_frame or limits.max_message)
         self._shortcuts = masked and not stream
         self._shortcut = self._shortcuts  # and nothing is unfinished
         self._rest = b""  # an unfinished frame header, or what a full batch left
@@ -97,11 +65,6 @@ class Receiver:
         self._fin = False
         self._key = b""  # rotated to the next payload byte
         self._control = b""  # payload so far, if it is a control frame
-        # The message whose frames are arriving.
-        self._kind = 0  # Opcode.TEXT, Opcode.BINARY, or 0 between messages
-        self._size = 0
-        self._parts: list[str] | list[bytes] = _NO_PARTS
-        self._tail = b""  # the first bytes of an unfinished character
 
     def receive(self, data: bytes | bytearray = b"", end: int | None = None) -> list[Output]:
         """Takes bytes and returns what they mean, in order.
@@ -120,17 +83,14 @@ class Receiver:
             end = len(data)
             self._rest = b""
         try:
+            if self._inflating and self._compressed is not None:
+                self._inflate(self._compressed, events)
             position = self._parse(data, end, events)
-        except _Violation as violation:
+        except (Violation, UnicodeDecodeError, zlib.error) as fault:
             position = end
             self.over = True
-            events.append(violation.failure)
-        except UnicodeDecodeError:
-            # §8.1: "that endpoint MUST _Fail the WebSocket Connection_"
-            position = end
-            self.over = True
-            events.append(Failure(Reason.INVALID_TEXT, "text that is not UTF-8"))
-        self.behind = len(events) >= _BATCH and position < end
+            events.append(_failure(fault))
+        self.behind = len(events) >= BATCH and (position < end or self._inflating)
         if position < end:
             self._rest = bytes(data[position:end])
         self._shortcut = (
@@ -161,11 +121,7 @@ class Receiver:
             if size < 126:
                 return None
             begin = 8
-        if (
-            begin + size != end
-            or size > self._max_message
-            or (first != _TEXT_FRAME and first != _BINARY_FRAME)
-        ):
+        if begin + size != end or size > self._max_whole or (first != _TEXT_FRAME and first != _BINARY_FRAME):
             return None
         masked = data[begin:end] if size < _IN_PLACE else memoryview(data)[begin:end]
         payload = apply_mask(masked, data[begin - 4 : begin])
@@ -177,7 +133,14 @@ class Receiver:
             return None
 
     def export(self) -> ReceiverState:
-        """Everything that another receiver needs to go on in the middle of a frame."""
+        """Everything that another receiver needs to go on in the middle of a frame.
+
+        Raises:
+            LocalError: it is in the middle of a compressed message. zlib's state of that cannot be
+                taken along, only what it keeps between messages.
+        """
+        if self._compressed is not None:
+            raise LocalError("a connection cannot be handed over in the middle of a compressed message")
         text = self._kind == Opcode.TEXT
         content = "".join(self._parts).encode() if text else b"".join(self._parts)  # type: ignore[arg-type]
         return (
@@ -192,21 +155,25 @@ class Receiver:
             self._control,
             self._kind,
             self._size,
+            self._fragments,
             self._tail,
+            self._inflater.window() if self._inflater else b"",
         )
 
     def restore(self, state: ReceiverState) -> None:
         """Goes on where the receiver that gave `state` stopped; made with the same arguments."""
         content, self.over, self.behind, self._rest, self._left, self._opcode, self._fin = state[:7]
-        self._key, self._control, self._kind, self._size, self._tail = state[7:]
+        self._key, self._control, self._kind, self._size, self._fragments, self._tail, window = state[7:]
         if self._kind:
             self._parts = [content.decode()] if self._kind == Opcode.TEXT else [content]
+        if window and self.deflate:
+            self._inflater = Inflater(self.deflate, window)
         self._shortcut = False  # the next read finds out
 
     def _parse(self, data: bytes | bytearray, end: int, events: list[Output]) -> int:
         """Parses until the data, the batch or the connection ends; returns how far it came."""
         position = 0
-        while position < end and len(events) < _BATCH:
+        while position < end and len(events) < BATCH:
             if self._left >= 0:
                 position = self._take_payload(data, position, end, events)
                 if self.over:
@@ -220,7 +187,7 @@ class Receiver:
             # §5.1: "a server MUST close the connection upon receiving a frame that is not masked",
             # and a client upon receiving one that is
             if second & MASK != self._mask_bit:
-                raise _Violation("a frame that is not masked" if self._mask_bit else "a masked frame")
+                raise Violation("a frame that is not masked" if self._mask_bit else "a masked frame")
             size = second & 0x7F
             if size >= 126:
                 begin += 2 if size == 126 else 8
@@ -237,7 +204,7 @@ class Receiver:
                 and (first == _TEXT_FRAME or first == _BINARY_FRAME)
                 and not self._kind
                 and not self._stream
-                and size <= self._max_message
+                and size <= self._max_whole
             ):
                 # The common case: a whole message in one frame that is all here.
                 if not self._mask_bit:
@@ -263,34 +230,32 @@ class Receiver:
         fin = bool(first & FIN)
         # §5.2: "If a nonzero value is received and none of the negotiated extensions defines the
         # meaning of such a nonzero value, the receiving endpoint MUST _Fail the WebSocket Connection_"
-        if first & 0x70:
-            raise _Violation("a frame with reserved bits set")
+        # RFC 7692 §6: the first bit stands on the first frame of a compressed message, nowhere else.
+        deflate = self.deflate if first & 0x70 == RSV1 and 0 < opcode < Opcode.CLOSE else None
+        if first & 0x70 and deflate is None:
+            raise Violation("a frame with reserved bits set")
         if opcode >= Opcode.CLOSE:
             if opcode > Opcode.PONG:
-                raise _Violation(f"a frame with the reserved opcode {opcode}")
+                raise Violation(f"a frame with the reserved opcode {opcode}")
             # §5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT
             # be fragmented."
             if not fin:
-                raise _Violation("a fragmented control frame")
+                raise Violation("a fragmented control frame")
             if size > MAX_CONTROL_PAYLOAD:
-                raise _Violation(f"a control frame of {size} bytes")
+                raise Violation(f"a control frame of {size} bytes")
             self._control = b""
         else:
             if opcode > Opcode.BINARY:
-                raise _Violation(f"a frame with the reserved opcode {opcode}")
+                raise Violation(f"a frame with the reserved opcode {opcode}")
             # §5.4: fragments of one message may not be interleaved with those of another
             if opcode == Opcode.CONTINUATION:
                 if not self._kind:
-                    raise _Violation("a continuation frame without a message to continue")
+                    raise Violation("a continuation frame without a message to continue")
             elif self._kind:
-                raise _Violation("a new message before the last one has ended")
+                raise Violation("a new message before the last one has ended")
             else:
-                self._kind = opcode
-                self._size = 0
-                self._parts = []
-            self._size += size
-            if self._size > self._max_message and not self._stream:
-                raise _Violation(f"a message of more than {self._max_message} bytes", Reason.MESSAGE_TOO_BIG)
+                self._begin_message(opcode, deflate)
+            self._begin_fragment(size, fin)
         self._opcode = opcode
         self._fin = fin
         self._left = size
@@ -317,34 +282,6 @@ class Receiver:
         self._take_data(piece, last, events)
         return stop
 
-    def _take_data(self, piece: bytes, last: bool, events: list[Output]) -> None:
-        content: str | bytes = piece
-        if self._kind == Opcode.TEXT:
-            piece = self._tail + piece
-            try:
-                content, used = utf_8_decode(piece, "strict", last)
-                # Python waits for a third byte here, though nothing can make a surrogate valid.
-                if piece[used:] >= b"\xed\xa0" and piece[used:] < b"\xee":
-                    piece.decode()
-            except UnicodeDecodeError as error:
-                if self._stream and error.start:
-                    events.append(Chunk(piece[: error.start].decode(), False))
-                raise
-            self._tail = piece[used:]
-        if self._stream:
-            if content or last:
-                events.append(Chunk(content, last))
-        else:
-            if content:  # a peer may send empty fragments for ever
-                self._parts.append(content)  # type: ignore[arg-type]
-            if last:
-                text = self._kind == Opcode.TEXT
-                parts = self._parts
-                events.append(Text("".join(parts)) if text else Binary(b"".join(parts)))  # type: ignore[arg-type]
-        if last:
-            self._kind = 0
-            self._parts = _NO_PARTS
-
     def _take_control(self, events: list[Output]) -> None:
         payload = self._control
         self._control = b""
@@ -355,9 +292,19 @@ class Receiver:
         else:
             close = decode_close(payload)
             if isinstance(close, str):
-                raise _Violation(close)
+                raise Violation(close)
             self.over = True
             events.append(close)
+
+
+def _failure(fault: Exception) -> Failure:
+    if isinstance(fault, Violation):
+        return fault.failure
+    # §8.1: "that endpoint MUST _Fail the WebSocket Connection_"
+    if isinstance(fault, UnicodeDecodeError):
+        return Failure(Reason.INVALID_TEXT, "text that is not UTF-8")
+    # §7.4.1: 1007 is for "data within a message that was not consistent with the type of the message"
+    return Failure(Reason.INVALID_TEXT, "compressed data that cannot be inflated")
 
 
 def _extended_size(field: bytes | bytearray) -> int:
@@ -365,8 +312,8 @@ def _extended_size(field: bytes | bytearray) -> int:
     size = int.from_bytes(field, "big")
     # "the minimal number of bytes MUST be used to encode the length"
     if size < (126 if len(field) == 2 else 65536):
-        raise _Violation("a payload length that is not in its shortest form")
+        raise Violation("a payload length that is not in its shortest form")
     # "the most significant bit MUST be 0"
     if size >> 63:
-        raise _Violation("a payload length of more than 63 bits")
+        raise Violation("a payload length of more than 63 bits")
     return size

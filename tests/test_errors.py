@@ -13,6 +13,7 @@ from theater.errors import (
     ConnectFailed,
     ConnectionEnded,
     GuestError,
+    HandlerTimeout,
     InvalidAddress,
     InvalidClose,
     InvalidHeader,
@@ -60,6 +61,7 @@ EXAMPLES: list[tuple[TheaterError, type[TheaterError], str]] = [
     (NoSuchActor("a"), GuestError, "no actor type answers to the address 'a'"),
     (MailboxFull("a/b"), GuestError, "the mailbox of 'a/b' is full"),
     (ActorFailed("a"), GuestError, "'a' failed while handling the request"),
+    (HandlerTimeout("a/b", 30.0), GuestError, "a handler of 'a/b' took longer than 30 s"),
     (RequestTimeout("a", 1.5), GuestError, "'a' did not answer within 1.5 s"),
     (
         ConfigError([Mistake("f", "k", "x", "y"), Mistake("g", "", "x", "y")]),
@@ -99,6 +101,7 @@ def test_errors_are_what_python_would_raise() -> None:
     assert issubclass(InvalidHeader, ValueError)
     assert issubclass(InvalidAddress, ValueError)
     assert issubclass(RequestTimeout, TimeoutError)
+    assert issubclass(HandlerTimeout, TimeoutError)
 
 
 def test_reasons_can_be_told() -> None:

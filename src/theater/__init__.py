@@ -5,8 +5,10 @@ from theater.contract import (
     Binary,
     Close,
     Closed,
+    Congested,
     Connected,
     Data,
+    Drained,
     Error,
     Event,
     Headers,
@@ -18,12 +20,14 @@ from theater.contract import (
     Received,
     Request,
     Response,
+    Stream,
     Text,
     UpgradeRequest,
 )
 from theater.native.actor import Actor
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
+from theater.runtime.ports import Deliveries
 
 __version__ = "0.1.0"
 
@@ -34,9 +38,12 @@ __all__ = [
     "Binary",
     "Close",
     "Closed",
+    "Congested",
     "Connected",
     "Connection",
     "Data",
+    "Deliveries",
+    "Drained",
     "Error",
     "Event",
     "Headers",
@@ -48,6 +55,7 @@ __all__ = [
     "Received",
     "Request",
     "Response",
+    "Stream",
     "Text",
     "UpgradeRequest",
 ]

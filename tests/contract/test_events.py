@@ -2,9 +2,9 @@ from typing import assert_never
 
 import pytest
 
-from theater.contract import Closed, Connected, Error, Event, Received, Text
+from theater.contract import Closed, Congested, Connected, Drained, Error, Event, Received, Text
 
-ONE_OF_EACH = [Connected(), Received(Text("a")), Error("a"), Closed(1000, "a")]
+ONE_OF_EACH = [Connected(), Received(Text("a")), Error("a"), Congested(1), Drained(), Closed(1000, "a")]
 
 
 def content(event: Event) -> object:
@@ -17,6 +17,10 @@ def content(event: Event) -> object:
             return message
         case Error(problem):
             return problem
+        case Congested(waiting):
+            return waiting
+        case Drained():
+            return None
         case Closed(code, reason):
             return code, reason
         case _:
@@ -24,7 +28,7 @@ def content(event: Event) -> object:
 
 
 @pytest.mark.parametrize(
-    ("event", "expected"), list(zip(ONE_OF_EACH, [None, "a", "a", (1000, "a")], strict=True))
+    ("event", "expected"), list(zip(ONE_OF_EACH, [None, "a", "a", 1, None, (1000, "a")], strict=True))
 )
 def test_matches_by_position(event: Event, expected: object) -> None:
     assert content(event) == expected
@@ -35,6 +39,8 @@ def test_fields_have_names() -> None:
         Connected(),
         Received(message=Text("a")),
         Error(problem="a"),
+        Congested(waiting=1),
+        Drained(),
         Closed(code=1000, reason="a"),
     ] == ONE_OF_EACH
 
@@ -50,7 +56,7 @@ def test_equal_only_to_the_same_kind(event: Event) -> None:
     assert [other for other in ONE_OF_EACH if other == event] == [event]
 
 
-@pytest.mark.parametrize("event", ONE_OF_EACH[1:])
+@pytest.mark.parametrize("event", [event for event in ONE_OF_EACH if event.__struct_fields__])
 def test_immutable(event: Event) -> None:
     (field, *_) = event.__struct_fields__
     with pytest.raises(AttributeError):

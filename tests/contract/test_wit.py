@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 import theater
 from theater import Actor, Address, Connection, contract, errors
-from theater.contract import Accept, ConnectionInfo, Headers, Query, Response
+from theater.contract import Accept, ConnectionInfo, Headers, Query, Response, Stream
 from theater.runtime.ports import Behaviour
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Parser:
 
     TOKEN = re.compile(r"(?:\s|//.*)*(->|%?[a-z][a-z0-9-]*|[0-9][0-9.]*|\S|$)")
     NAME = re.compile(r"%?([a-z][a-z0-9-]*)")
-    PLAIN = frozenset(("u8", "u16", "u64", "f64", "string"))
+    PLAIN = frozenset(("u8", "u16", "u64", "f64", "bool", "string"))
     GENERIC = frozenset(("list", "option", "result", "tuple"))
 
     def __init__(self, text: str) -> None:
@@ -248,9 +248,18 @@ CLASSES = [
     Address,
     *(Connection if value is ConnectionInfo else value for value in CONTRACT if isinstance(value, type)),
 ]
+CLASSES.remove(Stream)
+PIECE = (("conn", "int"), ("chunk", "data"), ("last", "bool"))
+STREAMS_OUT = {"send-chunk": Function(PIECE, "result<_, string>")}  # for Connection.stream
+STREAMS_IN = {  # for Stream: a guest is called with each piece, where Python iterates over them
+    "handle-chunk": Function((("connection", "int"), *PIECE[1:]), "result<list<message>, string>")
+}
 ERRORS: set[type[errors.TheaterError]] = {errors.InvalidAddress, *errors.GuestError.__subclasses__()}
+ERRORS.remove(errors.HandlerTimeout)  # stands in the log and in the event `error`, nobody catches it
 NAMES_OF_0_1_0: dict[Any, str] = {Connection.send: "send-message", Connection.close: "close-connection"}
+INFALLIBLE = {Connection.drained}
 PLAIN: dict[Any, str] = {
+    bool: "bool",
     str: "string",
     bytes: "list<u8>",
     int: "int",
@@ -270,7 +279,7 @@ def wit(hint: Any) -> str:
         return wit_of_union(frozenset(arguments))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"tuple<{', '.join(map(wit, arguments))}>"
-    if origin in (tuple, frozenset, Iterable, Iterator):
+    if origin in (tuple, frozenset, Iterable, Iterator, Sequence):
         return f"list<{wit(arguments[0])}>"
     if origin is Mapping:
         return f"list<tuple<{', '.join(map(wit, arguments))}>>"
@@ -278,7 +287,7 @@ def wit(hint: Any) -> str:
 
 
 def wit_of_union(members: frozenset[Any]) -> str:
-    members = frozenset(member for member in members if get_origin(member) is not Awaitable)
+    members = frozenset(member for member in members if get_origin(member) is not Awaitable) - {Stream}
     for member in members:
         if get_origin(member) is Iterable:  # nothing, one or several
             (one,) = get_args(member)
@@ -320,7 +329,8 @@ def wit_function(function: Any, *, of_connection: bool = False, fails: str | Non
 def wit_exports() -> dict[str, Function]:
     """The handlers. Here too a connection is named by its id, since its facts are not free to copy."""
     functions = {kebab(name): wit_function(getattr(Actor, name), fails="string") for name in HANDLERS}
-    return {name: Function(by_id(each.parameters), each.result) for name, each in functions.items()}
+    by_ids = {name: Function(by_id(each.parameters), each.result) for name, each in functions.items()}
+    return by_ids | STREAMS_IN
 
 
 def wit_imports() -> dict[str, Function]:
@@ -332,6 +342,11 @@ def wit_imports() -> dict[str, Function]:
                 continue
             if isinstance(member, property):
                 found |= wit_property(name, member, of_connection=cls is Connection)
+            elif member is Connection.stream:
+                found |= STREAMS_OUT
+            elif member in INFALLIBLE:
+                parameters = wit_function(member, of_connection=True).parameters
+                found[kebab(name)] = Function(parameters, None)
             elif isinstance(member, FunctionType):
                 fails = "actor-error" if "address" in get_type_hints(member) else "string"
                 function = wit_function(member, of_connection=cls is Connection, fails=fails)

@@ -8,7 +8,7 @@ import pytest
 from tests.runtime.world import Client, World, settle
 
 from theater import Actor, Address, Connection, Data, Event, Received, Request, Response, Text, UpgradeRequest
-from theater.contract import Accept, Close, Connected, Ping
+from theater.contract import Accept, Close, Congested, Connected, Drained, Ping, Stream
 from theater.errors import (
     InvalidAddress,
     InvalidClose,
@@ -20,6 +20,7 @@ from theater.errors import (
 )
 from theater.limits import Limits
 from theater.native.actor import factory
+from theater.runtime.ports import Batch, Deliveries
 
 MakeActors = Callable[..., World]
 
@@ -66,6 +67,19 @@ class TestDefaults:
         response = make(actor=Actor).cell().call("handle_request", Request("GET", "/")).result()
         assert response.status == 404
         assert response.body == b"Not Found\n"
+
+    async def test_cannot_handle_events_together(
+        self, make: MakeActors, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Unready(Actor):
+            pass
+
+        client = make(actor=Unready).connect(batch=Batch())
+        await settle()
+        assert "NotImplementedError: Unready has no handle_batch" in caplog.text
+        client.end()
+        await settle()
+        assert list(client.cell.connections) == []
 
     async def test_answer_other_actors_with_nothing(self, make: MakeActors) -> None:
         answer = make(actor=Actor).cell().call("handle_message", Text("x"), Address("other"))
@@ -132,7 +146,62 @@ class TestInstances:
         assert await cell.call("handle_message", Text("x"), Address("a", "b")) == Text("from a/b")
 
 
+class TestEvents:
+    async def test_come_together_where_the_path_wants_it(self, make: MakeActors) -> None:
+        class Counting(Actor):
+            async def handle_batch(self, batch: Deliveries) -> None:
+                texts = [event for _, event in batch if isinstance(event, Received)]
+                self.broadcast(Text(f"{len(texts)} of {len({connection for connection, _ in batch})}"))
+
+        world = make(actor=Counting)
+        one, two = world.connect(batch=Batch()), world.connect(batch=Batch())
+        one.say("a", "b")
+        two.say("c")
+        await settle()
+        assert one.sent == two.sent == [Text("3 of 2")]
+
+    async def test_of_a_slow_client_can_be_told_apart(self, make: MakeActors) -> None:
+        class Careful(Actor):
+            def handle_websocket(self, connection: Connection, event: Event) -> Text | None:
+                match event:
+                    case Congested(waiting):
+                        return Text(f"{waiting} bytes")
+                    case Drained():
+                        return Text("none")
+                return None
+
+        client = make(actor=Careful).connect()
+        client.give(Congested(70_000))
+        client.give(Drained())
+        assert client.sent == [Text("70000 bytes"), Text("none")]
+
+    async def test_may_be_streams(self, make: MakeActors) -> None:
+        class Measuring(Actor):
+            async def handle_websocket(self, connection: Connection, event: Event) -> Text | None:
+                match event:
+                    case Received(Stream() as stream):
+                        return Text(str(sum([len(chunk) async for chunk in stream])))
+                return None
+
+        client = make(actor=Measuring).connect()
+        stream = client.stream(is_text=False)
+        await settle()
+        for size in (1, 20, 300):
+            stream.feed(bytes(size), last=size == 300)
+            await settle()
+        assert client.sent == [Text("321")]
+
+
 class TestBroadcast:
+    async def test_says_how_the_message_may_be_sent(self, make: MakeActors) -> None:
+        def tell(actor: Actor, connection: Connection) -> None:
+            actor.broadcast(Text("a"))
+            actor.broadcast(Text("b"), key="price", compress=False)
+
+        client = make(actor=sayer(tell)).connect()
+        client.say("go")
+        assert client.wire.frames == [(None, True), ("price", False)]
+
     @pytest.mark.parametrize(
         ("excluded", "tag", "reached"),
         [

@@ -377,9 +377,9 @@ def act(what: str, context: Any, connection: Connection) -> Any:
         case "send":
             connection.send(Text("x"))
         case "broadcast":
-            context.broadcast(Text("x"), (), None)
+            context.broadcast(Text("x"), (), None, None, True)
         case "close everyone":
-            context.broadcast(Close(), (), None)
+            context.broadcast(Close(), (), None, None, True)
         case "close":
             connection.close(4000)
         case "send to an actor":
@@ -456,7 +456,7 @@ class TestEffects:
                 if event == Connected():
                     return
                 connection.send(Text("1"))
-                self.context.broadcast(Text("2"), (), None)
+                self.context.broadcast(Text("2"), (), None, None, True)
                 await settle()
                 seen_inside.extend(client.sent)
                 connection.close()
@@ -527,7 +527,7 @@ class TestEffects:
             async def _work(self, connection: Connection) -> None:
                 connection.send(Text("sent"))
                 assert client.sent == [Text("sent")]
-                self.context.broadcast(Text("told"), (), None)
+                self.context.broadcast(Text("told"), (), None, None, True)
                 assert client.sent == [Text("sent"), Text("told")]
                 connection.tags = frozenset({"worked"})
                 self.context.send(Address("other"), Text("hello"))
@@ -549,7 +549,7 @@ class TestEffects:
                 attempts: list[Callable[[], None]] = [
                     lambda: connection.send("text"),  # type: ignore[arg-type]
                     lambda: connection.close(1006),
-                    lambda: self.context.broadcast(Text("\ud800"), (), None),
+                    lambda: self.context.broadcast(Text("\ud800"), (), None, None, True),
                     lambda: self.context.send(Address("actor"), Ping()),  # type: ignore[arg-type]
                 ]
                 for attempt in attempts:
@@ -595,10 +595,10 @@ class TestBroadcast:
         class Telling(Quiet):
             def handle_websocket(self, connection: Connection, event: Event) -> Any:
                 if isinstance(event, Received):
-                    self.context.broadcast(Text("all"), (), None)
-                    self.context.broadcast(Text("others"), iter([connection]), None)
-                    self.context.broadcast(Text("tagged"), (), "red")
-                    self.context.broadcast(Text("other tagged"), (connection,), "red")
+                    self.context.broadcast(Text("all"), (), None, None, True)
+                    self.context.broadcast(Text("others"), iter([connection]), None, None, True)
+                    self.context.broadcast(Text("tagged"), (), "red", None, True)
+                    self.context.broadcast(Text("other tagged"), (connection,), "red", None, True)
 
         world = make_world(actor=Telling)
         red, second_red = (world.connect(accept=Accept(tags=["red"])) for _ in range(2))
@@ -611,7 +611,7 @@ class TestBroadcast:
     async def test_goes_to_connections_from_connected_on_until_closed(self, make_world: MakeWorld) -> None:
         class Telling(Quiet):
             def handle_websocket(self, connection: Connection, event: Event) -> Any:
-                self.context.broadcast(Text(type(event).__name__), (), None)
+                self.context.broadcast(Text(type(event).__name__), (), None, None, True)
 
         world = make_world(actor=Telling)
         one, two = world.connect(), world.connect()
@@ -1211,7 +1211,7 @@ class TestCalls:
     async def test_send_what_their_handlers_send(self, make_world: MakeWorld) -> None:
         class Telling(Quiet):
             def handle_request(self, request: Request) -> Any:
-                self.context.broadcast(Text("someone asked"), (), None)
+                self.context.broadcast(Text("someone asked"), (), None, None, True)
                 return Response()
 
         client = make_world(actor=Telling).connect()
@@ -1401,28 +1401,41 @@ class TestRequests:
         assert client.sent == [Text("here")]
 
     async def test_that_were_answered_leave_no_timer_behind(self) -> None:
+        gate = asyncio.Event()
+
+        class Slow(Quiet):
+            async def handle_message(self, message: Data, sender: Address) -> Any:
+                await gate.wait()
+                return Text("here")
+
         class Watch(VirtualClock):
             def __init__(self) -> None:
                 super().__init__()
-                self.history: list[str] = []
+                self.history: list[tuple[str, float]] = []
 
             def call_later(self, seconds: float, callback: Callable[[], object]) -> VirtualTimer:
                 history = self.history
-                history.append("set")
+                history.append(("set", seconds))
 
                 class Noted(VirtualTimer):
                     def cancel(self) -> None:
-                        history.append("cancelled")
+                        history.append(("cancelled", seconds))
 
                 return Noted(callback)
 
         watch = Watch()
-        world = World({"actor": Asking, "other": say("here")}, Limits(), watch)
+        world = World({"actor": Asking, "other": Slow}, Limits(), watch)
         client = world.connect()
         client.say("other")
         await settle()
+        gate.set()
+        await settle()
         assert client.sent == [Text("here")]
-        assert watch.history == ["set", "cancelled"]
+        seconds = Limits().request_timeout
+        assert [each for each in watch.history if each[1] == seconds] == [
+            ("set", seconds),
+            ("cancelled", seconds),
+        ]
 
     async def test_time_out_at_the_very_moment_of_the_answer_without_trouble(
         self, make_world: MakeWorld

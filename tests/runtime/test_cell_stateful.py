@@ -1,5 +1,6 @@
 """Random histories of one actor: connections come, speak and go, other actors and HTTP requests come
-between them, and each turn succeeds or fails, at once or after waiting."""
+between them, some have their events handled together, and each turn succeeds or fails, at once or
+after waiting."""
 
 import asyncio
 import logging
@@ -27,9 +28,11 @@ from theater.limits import Limits
 from theater.runtime.address import Address
 from theater.runtime.cell import Cell
 from theater.runtime.connection import Connection
+from theater.runtime.ports import Batch, Deliveries
 
 LIMITS = Limits(mailbox_high_water=5, mailbox_low_water=2)
 BATCH = 4  # events of one read, which a pause does not stop
+TOGETHER = Batch(max_messages=3)
 
 
 class Plan(NamedTuple):
@@ -68,6 +71,9 @@ class Actor(Quiet):
 
     def handle_websocket(self, connection: Connection, event: Event) -> Any:
         return self.model.turn(text_of(event), connection)
+
+    def handle_batch(self, batch: Deliveries) -> Any:
+        return self.model.batch([(text_of(event), connection) for connection, event in batch])
 
     def handle_message(self, message: Data, sender: Address) -> Any:
         assert isinstance(message, Text)
@@ -140,15 +146,15 @@ class CellMachine(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(target=open_clients, first=plans, error=plans, last=plans)
-    def connect(self, first: Plan, error: Plan, last: Plan) -> History:
+    @rule(target=open_clients, first=plans, error=plans, last=plans, together=st.booleans())
+    def connect(self, first: Plan, error: Plan, last: Plan, together: bool) -> History:
         history = History()
         history.given.append("Connected")
 
         def join() -> None:
             # Its turn may begin before `Client` has returned, so the model is put in place first.
             self.joining = (history, {"Connected": first, "Error": error, "Closed": last})
-            history.client = Client(self.cell, Accept())
+            history.client = Client(self.cell, Accept(), TOGETHER if together else None)
             self.adopt(history.client.connection)
 
         self.do(join)
@@ -178,31 +184,30 @@ class CellMachine(RuleBasedStateMachine):
     @rule(plan=plans)
     def message(self, plan: Plan) -> None:
         text = self.name("message", plan, 0)
-        full = self.cell.full
 
         def send() -> None:
-            self.world.cell("other").send(self.cell.address, Text(text))
+            other = self.world.cell("other")
+            if self.cell.full:
+                with pytest.raises(MailboxFull):
+                    other.send(self.cell.address, Text(text))
+            else:
+                self.messages.append(text)
+                other.send(self.cell.address, Text(text))
 
-        if full:
-            with pytest.raises(MailboxFull):
-                self.do(send)
-        else:
-            self.messages.append(text)
-            self.do(send)
+        self.do(send)
 
     @rule(plan=plans)
     def request(self, plan: Plan) -> None:
         text = self.name("request", plan, 0)
-        full = self.cell.full
 
-        def call() -> asyncio.Future[Any]:
-            return self.cell.call("handle_request", Request("GET", text))
+        def call() -> None:
+            if self.cell.full:
+                with pytest.raises(MailboxFull):
+                    _ = self.cell.call("handle_request", Request("GET", text))
+            else:
+                self.requests[text] = self.cell.call("handle_request", Request("GET", text))
 
-        if full:
-            with pytest.raises(MailboxFull):
-                self.do(call)
-        else:
-            self.requests[text] = self.do(call)
+        self.do(call)
 
     @precondition(lambda self: self.gate is not None)
     @rule()
@@ -231,67 +236,85 @@ class CellMachine(RuleBasedStateMachine):
         return history
 
     def turn(self, text: str, connection: Connection | None) -> Any:
-        if self.running:
-            self.violations.append(f"{text} began inside another turn")
-        self.running += 1
-        history = None
+        """A turn for one event or call."""
         if connection is not None:
+            self.adopt(connection)
+            return self.begin_turn([(text, connection)], self.plans[connection.id, text], text)
+        self.handled.append(text)
+        return self.begin_turn([], self.plans[0, text], text)
+
+    def batch(self, events: list[tuple[str, Connection]]) -> Any:
+        """A turn for several events. How it ends is up to the last of them."""
+        if not 0 < len(events) <= TOGETHER.max_messages:
+            self.violations.append(f"{len(events)} events together")
+        text, connection = events[-1]
+        return self.begin_turn(events, self.plans[connection.id, text], f"{text} and those before")
+
+    def begin_turn(self, events: list[tuple[str, Connection]], plan: Plan, name: str) -> Any:
+        if self.running:
+            self.violations.append(f"{name} began inside another turn")
+        self.running += 1
+        for text, connection in events:
             history = self.adopt(connection)
             history.begun.append(text)
             if text == "Connected":
                 self.inhabited[connection.id] = history
             elif text == "Closed":
                 del self.inhabited[connection.id]
-            if list(self.context.connections) != list(self.inhabited):
-                self.violations.append(f"{text}: wrong connections")
-        else:
-            self.handled.append(text)
-        plan = self.plans[connection.id if connection else 0, text]
+        if events and list(self.context.connections) != list(self.inhabited):
+            self.violations.append(f"{name}: wrong connections")
         effects: list[tuple[History, Message]] = []
         if plan.waits:
-            return self.wait_and_work(text, plan, connection, history, effects)
-        return self.work(text, plan, connection, history, effects)
+            return self.wait_and_work(events, plan, name, effects)
+        return self.work(events, plan, name, effects)
 
-    async def wait_and_work(self, text: str, plan: Plan, connection: Connection | None, *rest: Any) -> Any:
-        self.broadcast(f"{text} begins", plan, rest[1])
+    async def wait_and_work(
+        self,
+        events: list[tuple[str, Connection]],
+        plan: Plan,
+        name: str,
+        effects: list[tuple[History, Message]],
+    ) -> Any:
+        self.broadcast(f"{name} begins", plan, effects)
         self.gate = self.loop.create_future()
         await self.gate
-        return self.work(text, plan, connection, *rest)
+        return self.work(events, plan, name, effects)
 
     def work(
         self,
-        text: str,
+        events: list[tuple[str, Connection]],
         plan: Plan,
-        connection: Connection | None,
-        history: History | None,
+        name: str,
         effects: list[tuple[History, Message]],
     ) -> Any:
-        if connection is not None and history is not None:
-            for number in range(plan.sends):
+        for text, connection in events:
+            for number in range(self.plans[connection.id, text].sends):
                 sent = Text(f"{text} sends {number}")
                 connection.send(sent)
-                effects.append((history, sent))
-        self.broadcast(f"{text} ends", plan, effects)
+                effects.append((self.adopt(connection), sent))
+        self.broadcast(f"{name} ends", plan, effects)
         self.running -= 1
         if plan.fails:
             self.failures += 1
-            if history is not None and text not in ("Error", "Closed"):
-                # Its very next event; put into the model's order where it belongs.
-                history.given.insert(len(history.begun), "Error")
-            raise ValueError(text)
-        replies: list[Message] = [Text(f"{text} replies {number}") for number in range(plan.replies)]
-        if history is not None:
-            effects += [(history, reply) for reply in replies]
+            for connection, text in {connection: text for text, connection in events}.items():
+                if text not in ("Error", "Closed"):
+                    # Its very next event; put into the model's order where it belongs.
+                    history = self.adopt(connection)
+                    history.given.insert(len(history.begun), "Error")
+            raise ValueError(name)
+        single = [self.adopt(connection) for text, connection in events if text == name]
+        replies: list[Message] = [Text(f"{name} replies {number}") for number in range(plan.replies)]
+        effects += [(history, reply) for history in single for reply in replies]
         # The turn succeeds now: nothing of it can fail any more.
         for receiver, message in effects:
             receiver.expected.append(message)
-        if connection is not None:
+        if single:
             return replies
-        return Response() if text.startswith("request") else None
+        return Response() if name.startswith("request") else None
 
     def broadcast(self, text: str, plan: Plan, effects: list[tuple[History, Message]]) -> None:
         if plan.broadcasts:
-            self.context.broadcast(Text(text), (), None)
+            self.context.broadcast(Text(text), (), None, None, True)
             effects += [(each, Text(text)) for each in self.inhabited.values()]
 
     # What must hold at any time

@@ -1,11 +1,14 @@
+import asyncio
+from typing import Any, get_args
+
 import pytest
-from tests.runtime.world import RecordingWire
+from tests.runtime.world import RecordingWire, settle
 
 from theater.contract import Accept, Binary, Close, Headers, Peer, Query, Text, UpgradeRequest
 from theater.errors import InvalidClose, InvalidMessage, LocalError
-from theater.limits import MAX_ATTACHMENT, MAX_TAGS
+from theater.limits import MAX_ATTACHMENT, MAX_TAGS, ConnectionLimits, SlowReader
 from theater.runtime.connection import Connection
-from theater.runtime.outbox import Command, Outbox, SendEncoded, SendFrame
+from theater.runtime.outbox import Command, Outbox, SendFrame
 
 REQUEST = UpgradeRequest(
     path="/rooms/1",
@@ -18,9 +21,8 @@ REQUEST = UpgradeRequest(
 
 
 def execute(command: Command) -> None:
-    assert isinstance(command, SendFrame | SendEncoded)
-    if isinstance(command, SendFrame):
-        command.wire.send_frame(command.first, command.payload)
+    assert isinstance(command, SendFrame)
+    command.wire.send_frame(command.frame)
 
 
 @pytest.fixture
@@ -140,3 +142,163 @@ def test_is_a_key_by_identity(connection: Connection, outbox: Outbox, wire: Reco
 def test_takes_no_further_attributes(connection: Connection) -> None:
     with pytest.raises(AttributeError):
         connection.nickname = "x"  # type: ignore[attr-defined]
+
+
+def test_says_how_each_message_may_be_sent(connection: Connection, wire: RecordingWire) -> None:
+    connection.send(Text("a"))
+    connection.send(Text("b"), key="price", compress=False)
+    assert wire.frames == [(None, True), ("price", False)]
+
+
+def test_says_how_much_is_waiting(connection: Connection, wire: RecordingWire) -> None:
+    wire.waiting = 70_000
+    assert connection.waiting == 70_000
+
+
+async def test_drained_waits_until_the_client_has_caught_up(
+    connection: Connection, wire: RecordingWire
+) -> None:
+    await connection.drained()
+    wire.waiting = 1
+    waiting = asyncio.create_task(connection.drained())
+    await settle()
+    assert not waiting.done()
+    wire.catch_up()
+    await waiting
+
+
+class TestSendNow:
+    async def test_does_not_wait_for_the_end_of_the_turn(
+        self, connection: Connection, wire: RecordingWire, outbox: Outbox
+    ) -> None:
+        outbox.open = True
+        connection.send(Text("with the turn"))
+        await connection.send_now(Text("now"), key="k", compress=False)
+        assert wire.sent == [Text("now")]
+        assert wire.frames == [("k", False)]
+        outbox.drop()
+        assert wire.sent == [Text("now")]
+
+    async def test_takes_every_message_and_only_those(
+        self, connection: Connection, wire: RecordingWire
+    ) -> None:
+        await connection.send_now(Close(4000, "over"))
+        assert wire.sent == [Close(4000, "over")]
+        with pytest.raises(InvalidMessage):
+            await connection.send_now("text")  # type: ignore[arg-type]
+        with pytest.raises(InvalidClose):
+            await connection.send_now(Close(1006))
+        assert len(wire.sent) == 1
+
+    @pytest.mark.parametrize("policy", get_args(SlowReader))
+    async def test_waits_for_a_slow_client_only_where_that_is_the_policy(
+        self, outbox: Outbox, policy: SlowReader
+    ) -> None:
+        wire = RecordingWire(ConnectionLimits(slow_reader=policy))
+        wire.waiting = 1
+        connection = Connection(7, REQUEST, Accept(), wire, outbox)
+        sending = asyncio.create_task(connection.send_now(Text("x")))
+        await settle()
+        assert sending.done() == (policy != "block")
+        wire.catch_up()
+        await sending
+        assert wire.sent == [Text("x")]
+
+    async def test_that_is_cancelled_while_it_waits_sends_nothing(self, outbox: Outbox) -> None:
+        wire = RecordingWire(ConnectionLimits(slow_reader="block"))
+        wire.waiting = 1
+        connection = Connection(7, REQUEST, Accept(), wire, outbox)
+        sending = asyncio.create_task(connection.send_now(Text("x")))
+        await settle()
+        sending.cancel()
+        wire.catch_up()
+        await settle()
+        assert sending.cancelled()
+        assert wire.sent == []
+
+    async def test_says_what_is_wrong_before_it_waits(self, outbox: Outbox) -> None:
+        wire = RecordingWire(ConnectionLimits(slow_reader="block"))
+        wire.waiting = 1
+        connection = Connection(7, REQUEST, Accept(), wire, outbox)
+        with pytest.raises(InvalidMessage):
+            await connection.send_now(Text("\ud800"))
+
+
+class TestStream:
+    @pytest.mark.parametrize(
+        ("pieces", "last"), [(["a", "b"], ""), ([b"a", b"b"], b""), ([bytearray(b"a")], b""), ([], b"")]
+    )
+    async def test_sends_pieces_at_once_and_completes_the_message(
+        self,
+        connection: Connection,
+        wire: RecordingWire,
+        outbox: Outbox,
+        pieces: list[Any],
+        last: str | bytes,
+    ) -> None:
+        outbox.open = True
+        async with connection.stream() as stream:
+            assert wire.streaming
+            for number, piece in enumerate(pieces):
+                await stream.write(piece)
+                assert len(wire.chunks) == number + 1
+        assert wire.chunks == [*((piece, False) for piece in pieces), (last, True)]
+        assert not wire.broken
+
+    async def test_waits_while_the_client_does_not_keep_up(
+        self, connection: Connection, wire: RecordingWire
+    ) -> None:
+        async with connection.stream() as stream:
+            wire.waiting = 1
+            writing = asyncio.create_task(stream.write("a"))
+            await settle()
+            assert not writing.done()
+            assert wire.chunks == [("a", False)]
+            wire.catch_up()
+            await writing
+
+    @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, KeyboardInterrupt])
+    async def test_that_is_left_with_an_exception_breaks_the_connection(
+        self, connection: Connection, wire: RecordingWire, error: type[BaseException]
+    ) -> None:
+        async def write_and_raise() -> None:
+            async with connection.stream() as stream:
+                await stream.write("a")
+                raise error
+
+        with pytest.raises(error):
+            await write_and_raise()
+        assert wire.broken
+        assert wire.chunks == [("a", False)]
+
+    async def test_sends_only_what_can_be_sent(self, connection: Connection, wire: RecordingWire) -> None:
+        async def write_a_number() -> None:
+            async with connection.stream() as stream:
+                await stream.write(1)  # type: ignore[arg-type]
+
+        with pytest.raises(InvalidMessage):
+            await write_a_number()
+        assert wire.broken
+
+    async def test_is_written_to_inside_its_block(self, connection: Connection, wire: RecordingWire) -> None:
+        stream = connection.stream()
+        with pytest.raises(LocalError, match="inside of `async with"):
+            await stream.write("early")
+        async with stream:
+            await stream.write("a")
+        with pytest.raises(LocalError, match="inside of `async with"):
+            await stream.write("late")
+        assert wire.chunks == [("a", False), ("", True)]
+
+    async def test_is_the_only_one_of_its_connection(
+        self, connection: Connection, wire: RecordingWire
+    ) -> None:
+        async with connection.stream() as stream:
+            with pytest.raises(LocalError, match="another message"):
+                async with connection.stream():
+                    raise AssertionError
+            await stream.write("a")
+        assert not wire.broken
+        async with connection.stream() as stream:
+            await stream.write("b")
+        assert [data for data, _ in wire.chunks] == ["a", "", "b", ""]

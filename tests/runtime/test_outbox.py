@@ -8,6 +8,7 @@ from theater.errors import InvalidClose, InvalidMessage, LocalError
 from theater.protocol.frames import FIN, Opcode
 from theater.runtime.address import Address
 from theater.runtime.outbox import Command, Outbox, SendFrame, SendToActor
+from theater.runtime.ports import Frame
 
 
 class Recorded:
@@ -78,7 +79,7 @@ def test_messages_are_encoded_when_they_are_put_in(recorded: Recorded) -> None:
     wire = RecordingWire()
     recorded.outbox.send(wire, Text("ä"))
     (command,) = recorded.outbox.entries
-    assert command == SendFrame(wire, FIN | Opcode.TEXT, "ä".encode())
+    assert command == SendFrame(wire, Frame(FIN | Opcode.TEXT, "ä".encode()))
 
 
 @pytest.mark.parametrize("is_open", [True, False])

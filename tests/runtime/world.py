@@ -24,13 +24,16 @@ from theater.contract import (
     Text,
     UpgradeRequest,
 )
-from theater.limits import Limits
+from theater.errors import LocalError
+from theater.limits import ConnectionLimits, Limits
 from theater.protocol.close import decode_close
 from theater.protocol.frames import FIN, Opcode, encode_message
+from theater.protocol.shared import SharedMessage
 from theater.runtime.address import Address
 from theater.runtime.cell import Cell
 from theater.runtime.connection import Connection
-from theater.runtime.ports import BehaviourFactory, Context
+from theater.runtime.ports import Batch, BehaviourFactory, Context, Deliveries, Frame
+from theater.runtime.streams import IncomingStream
 from theater.runtime.system import ActorSystem, ActorType
 from theater.testing import VirtualClock
 
@@ -57,35 +60,72 @@ def decode_message(first: int, payload: bytes) -> Message:
             raise AssertionError("no message begins with a continuation")
 
 
-def decode_frame(frame: bytes) -> Message:
-    """Reads one short unmasked frame."""
-    assert frame[1] == len(frame) - 2
-    return decode_message(frame[0], frame[2:])
-
-
 class RecordingWire:
-    """The socket side of a connection, on paper.
+    """The socket side of a connection, on paper. It follows what the client is said to do.
+
+    Args:
+        limits: of the connection.
 
     Attributes:
         sent: the messages that left, decoded.
+        frames: those of them that came alone or were shared, as they came: key, and leave to compress.
+        chunks: the pieces of streamed messages, and whether each was the last.
+        broken: whether a streamed message was given up.
+        waiting: bytes that wait for the client, which is up to the test; 0 lets everybody go on.
         reading: whether events may come.
         pauses: how often reading was paused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ConnectionLimits = Limits()) -> None:
+        self.limits = limits
         self.sent: list[Message] = []
+        self.frames: list[tuple[str | None, bool]] = []
+        self.chunks: list[tuple[str | bytes, bool]] = []
+        self.streaming = False
+        self.broken = False
         self.reading = True
         self.pauses = 0
+        self.waiting = 0
+        self._empty = asyncio.Event()
 
     def send(self, message: Message) -> None:
         encode_message(message)
         self.sent.append(message)
 
-    def send_frame(self, first: int, payload: bytes) -> None:
-        self.sent.append(decode_message(first, payload))
+    def send_frame(self, frame: Frame) -> None:
+        self.sent.append(decode_message(frame.first, frame.payload))
+        self.frames.append((frame.key, frame.compress))
 
-    def send_encoded(self, frame: bytes) -> None:
-        self.sent.append(decode_frame(frame))
+    def send_shared(self, message: SharedMessage, key: str | None) -> None:
+        self.sent.append(decode_message(message.first, message.payload))
+        self.frames.append((key, message.compress))
+
+    def open_stream(self) -> None:
+        if self.streaming:
+            raise LocalError("another message is going out in pieces")
+        self.streaming = True
+
+    def send_chunk(self, data: str | bytes, last: bool) -> None:
+        assert self.streaming
+        encode_message(Text(data) if isinstance(data, str) else Binary(data))
+        self.chunks.append((data, last))
+        self.streaming = not last
+
+    def break_stream(self) -> None:
+        self.streaming = False
+        self.broken = True
+
+    async def writable(self) -> None:
+        await self.drained()
+
+    async def drained(self) -> None:
+        if self.waiting:
+            await self._empty.wait()
+
+    def catch_up(self) -> None:
+        """The client has read all that waited for it."""
+        self.waiting = 0
+        self._empty.set()
 
     def pause_reading(self) -> None:
         assert self.reading, "paused twice"
@@ -98,13 +138,27 @@ class RecordingWire:
 
 
 class Client:
-    """A connection to an actor, and what its socket would do."""
+    """A connection to an actor, and what its socket would do.
 
-    def __init__(self, cell: Cell, accept: Accept) -> None:
+    Args:
+        cell: the actor.
+        accept: what it has said to the upgrade.
+        batch: how the path wants its events handled.
+        limits: of the connection.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        accept: Accept,
+        batch: Batch | None = None,
+        limits: ConnectionLimits = Limits(),
+    ) -> None:
         self.cell = cell
-        self.wire = RecordingWire()
+        self.batch = batch
+        self.wire = RecordingWire(limits)
         self.connection = Connection(next(_ids), UpgradeRequest("/"), accept, self.wire, cell.outbox)
-        cell.connected(self.connection)
+        cell.connected(self.connection, batch)
 
     @property
     def sent(self) -> list[Message]:
@@ -114,11 +168,24 @@ class Client:
     def say(self, *texts: str) -> None:
         """Text messages arrive from it."""
         for text in texts:
-            self.cell.receive(self.connection, Received(Text(text)))
+            self.give(Received(Text(text)))
+
+    def give(self, event: Event) -> None:
+        """Something happens on it."""
+        if self.batch is None:
+            self.cell.receive(self.connection, event)
+        else:
+            self.cell.gather(self.connection, event, self.batch)
+
+    def stream(self, *, is_text: bool = True) -> IncomingStream:
+        """A streamed message begins to arrive; the deadline of its turn is extended with each chunk."""
+        stream = IncomingStream(is_text, lambda _: self.cell.extend_deadline())
+        self.cell.receive_stream(self.connection, Received(stream))
+        return stream
 
     def end(self, code: int = 1000) -> None:
         """Its socket is gone."""
-        self.cell.closed(self.connection, Closed(code))
+        self.cell.closed(self.connection, Closed(code), self.batch)
 
 
 class Quiet:
@@ -136,6 +203,9 @@ class Quiet:
     def handle_websocket(self, connection: Connection, event: Event) -> Any:
         return None
 
+    def handle_batch(self, batch: Deliveries) -> Any:
+        return None
+
     def handle_request(self, request: Request) -> Any:
         return Response.text("hello")
 
@@ -151,14 +221,16 @@ class World:
     ) -> None:
         self.clock = clock or VirtualClock()
         self.limits = limits
-        kinds = [ActorType(name, create) for name, create in types.items()]
+        kinds = [ActorType(name, create, limits) for name, create in types.items()]
         self.system = ActorSystem(kinds, self.clock, limits, asyncio.get_running_loop())
 
     def cell(self, address: str = "actor") -> Cell:
         return self.system.cell(Address.parse(address))
 
-    def connect(self, address: str = "actor", accept: Accept | None = None) -> Client:
-        return Client(self.cell(address), accept or Accept())
+    def connect(
+        self, address: str = "actor", accept: Accept | None = None, batch: Batch | None = None
+    ) -> Client:
+        return Client(self.cell(address), accept or Accept(), batch, self.limits)
 
 
 def text_of(event: Event) -> str:

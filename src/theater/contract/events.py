@@ -2,7 +2,7 @@
 
 import msgspec
 
-from theater.contract.messages import Incoming
+from theater.contract.messages import Incoming, Stream
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):
@@ -13,10 +13,11 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     """A message arrived.
 
     Pings, which have been answered already, and pongs arrive this way too, so say which kinds you
-    mean: `case Received(Text(text))`.
+    mean: `case Received(Text(text))`. On a path with `messages = "stream"`, texts and binary messages
+    come as `Stream`.
     """
 
-    message: Incoming
+    message: Incoming | Stream
 
 
 class Error(msgspec.Struct, frozen=True, gc=False):
@@ -26,6 +27,19 @@ class Error(msgspec.Struct, frozen=True, gc=False):
     """
 
     problem: str
+
+
+class Congested(msgspec.Struct, frozen=True, gc=False):
+    """The client reads more slowly than it is sent to: `waiting` bytes have gathered for it.
+
+    Its own messages are not read meanwhile. `Drained` follows when it has caught up.
+    """
+
+    waiting: int
+
+
+class Drained(msgspec.Struct, frozen=True, gc=False):
+    """The client has caught up after `Congested`."""
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False):
@@ -41,4 +55,4 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-Event = Connected | Received | Error | Closed
+Event = Connected | Received | Error | Congested | Drained | Closed

@@ -4,6 +4,9 @@ Values are msgspec structs: immutable, comparable, usable in `match`, and at 0.1
 cheaper to make than a frozen dataclass; two of them are made for every message.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+
 import msgspec
 
 
@@ -43,6 +46,30 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class Stream(ABC):
+    """A message that is still arriving, on a path with `messages = "stream"`.
+
+    Iterate over it with `async for`, once. Chunks are `str` or `bytes`, never empty, at most about
+    256 KiB, and text is never cut inside a character. The client is held back while none is taken.
+    What has not been taken when the handler returns is thrown away.
+
+    Attributes:
+        is_text: whether it is text.
+    """
+
+    __slots__ = ("is_text",)
+
+    is_text: bool
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[str] | AsyncIterator[bytes]:
+        """The chunks.
+
+        Raises:
+            ConnectionEnded: the connection ended before the message did.
+        """
+
+
 Data = Text | Binary
 """What one actor sends to another."""
 
@@ -50,4 +77,4 @@ Message = Text | Binary | Ping | Pong | Close
 """What an actor sends to a connection."""
 
 Incoming = Text | Binary | Ping | Pong
-"""What a connection sends to an actor; its Close arrives as the event `Closed`."""
+"""What a connection sends to an actor, whole; its Close arrives as the event `Closed`."""

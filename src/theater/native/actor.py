@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from theater.contract import Accept, Data, Event, Message, Request, Response, UpgradeRequest
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
-from theater.runtime.ports import Behaviour, BehaviourFactory, Context, Reply
+from theater.runtime.ports import Behaviour, BehaviourFactory, Context, Deliveries, Reply
 
 
 class Actor:
@@ -45,6 +45,15 @@ class Actor:
         """
         return None
 
+    def handle_batch(self, batch: Deliveries) -> Awaitable[None] | None:
+        """Handles several events at once, in the order in which they came, on paths with `batch`.
+
+        `for connection, event in batch` reads them. What is to be sent is sent with `connection.send`
+        and `broadcast`. After an exception all that the batch has sent is taken back, and the next
+        event of each of its connections is `Error`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no handle_batch")
+
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
         """Answers a plain HTTP request. An exception answers with 500.
 
@@ -71,21 +80,28 @@ class Actor:
         return self._context.connections
 
     def broadcast(
-        self, message: Message, *, exclude: Connection | Iterable[Connection] = (), tag: str | None = None
+        self,
+        message: Message,
+        *,
+        exclude: Connection | Iterable[Connection] = (),
+        tag: str | None = None,
+        key: str | None = None,
+        compress: bool = True,
     ) -> None:
-        """Sends a message, encoded once, to all connections of this actor.
+        """Sends a message, encoded and compressed once, to all connections of this actor.
 
         Args:
             message: what to send.
             exclude: a connection, or several, to leave out.
             tag: send only to connections with this tag.
+            key, compress: as in `Connection.send`.
 
         Raises:
             InvalidMessage, InvalidClose: it cannot be sent.
             LocalError: the turn has done too much.
         """
         excluded = (exclude,) if isinstance(exclude, Connection) else exclude
-        self._context.broadcast(message, excluded, tag)
+        self._context.broadcast(message, excluded, tag, key, compress)
 
     def send(self, address: Address | str, message: Data) -> None:
         """Sends a message to another actor, when this turn has succeeded.

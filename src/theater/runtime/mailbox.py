@@ -1,6 +1,7 @@
 """The bounded queue in front of an actor."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -52,6 +53,14 @@ class Mailbox(Generic[T]):
     def put_first(self, item: T) -> None:
         """Queues an item before all others."""
         self.items.appendleft(item)
+
+    def withdraw(self, is_it: Callable[[T], bool]) -> bool:
+        """Removes the last item that is meant; says whether there was one."""
+        for place in reversed(range(len(self.items))):
+            if is_it(self.items[place]):
+                del self.items[place]
+                return True
+        return False
 
     def take(self) -> T:
         """Removes the first item and, at the low-water mark, resumes what was paused."""

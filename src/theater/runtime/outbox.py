@@ -7,24 +7,25 @@ import msgspec
 from theater.contract import Close, Data, Message
 from theater.errors import LocalError
 from theater.protocol.frames import encode_message
+from theater.protocol.shared import SharedMessage
 from theater.runtime.address import Address
-from theater.runtime.ports import Wire
+from theater.runtime.ports import Frame, Wire
 
 
 class SendFrame(msgspec.Struct, frozen=True):
     """Send an encoded message to one connection."""
 
     wire: Wire
-    first: int
-    payload: bytes
+    frame: Frame
     last: bool = False  # behind all else that the turn does
 
 
-class SendEncoded(msgspec.Struct, frozen=True):
-    """Send one frame, the same bytes, to many connections."""
+class SendShared(msgspec.Struct, frozen=True):
+    """Send one message to many connections."""
 
     wires: list[Wire]
-    frame: bytes
+    message: SharedMessage
+    key: str | None
 
 
 class SendToActor(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class SendToActor(msgspec.Struct, frozen=True):
     message: Data
 
 
-Command = SendFrame | SendEncoded | SendToActor
+Command = SendFrame | SendShared | SendToActor
 
 
 class Undo(msgspec.Struct, frozen=True):
@@ -66,13 +67,13 @@ class Outbox:
         self._execute = execute
         self._limit = limit
 
-    def send(self, wire: Wire, message: Message) -> None:
+    def send(self, wire: Wire, message: Message, key: str | None = None, compress: bool = True) -> None:
         """Sends to one connection; raises what `encode_message` does."""
-        self.put(SendFrame(wire, *encode_message(message)))
+        self.put(SendFrame(wire, Frame(*encode_message(message), key, compress)))
 
     def close(self, wire: Wire, code: int, reason: str) -> None:
         """Closes a connection when all that the turn sends has been sent."""
-        self.put(SendFrame(wire, *encode_message(Close(code, reason)), last=True))
+        self.put(SendFrame(wire, Frame(*encode_message(Close(code, reason))), last=True))
 
     def put(self, command: Command) -> None:
         """Keeps a command for the end of the turn.

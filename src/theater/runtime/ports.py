@@ -1,14 +1,21 @@
 """What the runtime asks of the world around it, and what it offers to actors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import msgspec
 
 from theater.contract import Accept, Data, Event, Message, Request, Response, UpgradeRequest
+from theater.limits import ConnectionLimits
+from theater.protocol.shared import SharedMessage
 from theater.runtime.address import Address
 
 if TYPE_CHECKING:
     from theater.runtime.connection import Connection
+
+Deliveries = Sequence[tuple["Connection", Event]]
+"""Events that are handled in one turn, in the order in which they came."""
 
 Reply = Message | Iterable[Message] | None
 """What `handle_websocket` returns: nothing, one message or several."""
@@ -33,6 +40,9 @@ class Behaviour(Protocol):
     def handle_websocket(self, connection: "Connection", event: Event) -> Reply | Awaitable[Reply]:
         """Handles an event of a connection; what it returns is sent to that connection."""
 
+    def handle_batch(self, batch: "Deliveries") -> Awaitable[None] | None:
+        """Handles several events at once, of connections whose path asks for it."""
+
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
         """Answers a plain HTTP request."""
 
@@ -51,7 +61,14 @@ class Context(Protocol):
     def connections(self) -> "Mapping[int, Connection]":
         """The actor's open connections by id."""
 
-    def broadcast(self, message: Message, exclude: "Iterable[Connection]", tag: str | None) -> None:
+    def broadcast(
+        self,
+        message: Message,
+        exclude: "Iterable[Connection]",
+        tag: str | None,
+        key: str | None,
+        compress: bool,
+    ) -> None:
         """Sends to all connections of this actor, but for some, or to those with a tag."""
 
     def send(self, address: Address, message: Data) -> None:
@@ -65,17 +82,73 @@ BehaviourFactory = Callable[[Context], Behaviour]
 """Makes an instance; an exception means that the actor cannot start."""
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """How events of a path are gathered for `handle_batch`.
+
+    Attributes:
+        max_messages: events of one turn at most.
+        max_wait: seconds that the first of them may wait for others; with 0, those are handled
+            together that come in one round of the event loop.
+    """
+
+    max_messages: Annotated[int, msgspec.Meta(ge=1)] = 64
+    max_wait: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A message for one connection, as `encode_message` made it.
+
+    Attributes:
+        first: the first byte of its frame.
+        payload: what it carries.
+        key: see the policy `keep-latest`.
+        compress: whether it may be compressed.
+    """
+
+    first: int
+    payload: bytes
+    key: str | None = None
+    compress: bool = True
+
+
 class Wire(Protocol):
     """The socket side of a connection. Nothing here raises on a connection that has ended."""
 
     def send(self, message: Message) -> None:
         """Sends a message; raises what `encode_message` does."""
 
-    def send_frame(self, first: int, payload: bytes) -> None:
+    def send_frame(self, frame: Frame) -> None:
         """Sends what `encode_message` made of a message."""
 
-    def send_encoded(self, frame: bytes) -> None:
-        """Sends a frame that was encoded for many connections at once."""
+    def send_shared(self, message: SharedMessage, key: str | None) -> None:
+        """Sends a message that was encoded for many connections at once."""
+
+    def open_stream(self) -> None:
+        """Keeps all messages back that are not chunks, until the last chunk was sent.
+
+        Raises:
+            LocalError: a message is going out in chunks already.
+        """
+
+    def send_chunk(self, data: str | bytes, last: bool) -> None:
+        """Sends a piece of a message, after `open_stream`; raises what `encode_message` does."""
+
+    def break_stream(self, begun: bool) -> None:
+        """Gives up a message in pieces; with 1011 if one has been sent, since it cannot be completed."""
+
+    async def writable(self) -> None:
+        """Waits while the client reads more slowly than it is sent to, or until it is gone."""
+
+    async def drained(self) -> None:
+        """Waits until nothing is kept back for the client any more, or until it is gone."""
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """Of this connection."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the client."""
 
     def pause_reading(self) -> None:
         """Stops events from this connection: its actor's mailbox is full."""

@@ -39,6 +39,7 @@ def check_data(message: object) -> None:
 _RESULTS: dict[str, tuple[type | UnionType, str]] = {
     "init": (NoneType, "nothing"),
     "upgrade_connection": (Accept | Response | None, "Accept, Response or None"),
+    "handle_batch": (NoneType, "nothing"),
     "handle_request": (Response, "a Response"),
     "handle_message": (Text | Binary | None, "Text, Binary or None"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from theater.errors import MailboxFull, NoSuchActor
-from theater.limits import Limits
+from theater.limits import ActorLimits, Limits
 from theater.runtime.address import Address
 from theater.runtime.cell import Cell
 from theater.runtime.counters import Counters
@@ -14,10 +14,11 @@ from theater.runtime.ports import BehaviourFactory, Clock
 
 
 class ActorType(msgspec.Struct, frozen=True):
-    """A kind of actor: its name, and what makes an instance."""
+    """A kind of actor: its name, what makes an instance, and what one may do."""
 
     name: str
     create: BehaviourFactory
+    limits: ActorLimits
 
 
 class ActorSystem:
@@ -26,7 +27,7 @@ class ActorSystem:
     Args:
         types: the kinds of actor this process runs; names differ.
         clock: for timeouts.
-        limits: for mailboxes, turns and the number of actors.
+        limits: for the number of actors.
         loop: where asynchronous handlers run.
 
     Attributes:
@@ -58,10 +59,14 @@ class ActorSystem:
             raise NoSuchActor(str(address))
         if len(self._cells) >= self._limits.max_actors:
             raise MailboxFull(str(address))
-        cell = Cell(address, self, self._clock, self.counters[kind.name], self._limits, self._loop)
+        cell = Cell(address, self, self._clock, self.counters[kind.name], kind.limits, self._loop)
         self._cells[address] = cell  # before it starts: it may send to itself
         cell.start(kind.create)
         return cell
+
+    def limits(self, name: str) -> ActorLimits:
+        """The limits of the actors of a type."""
+        return self._types[name].limits
 
     def forget(self, cell: Cell) -> None:
         """Lets go of a cell whose actor could not start."""

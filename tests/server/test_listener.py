@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 
@@ -26,6 +27,7 @@ from theater.app import Theater, bind
 from theater.config import Manifest
 from theater.errors import Reason
 from theater.limits import Limits
+from theater.server.listener import groups
 from theater.testing import Server
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -91,14 +93,99 @@ async def test_stop_says_goodbye_and_waits_for_the_answer() -> None:
             stopping = asyncio.ensure_future(server.theater.stop())
             assert await raw.frame() == (0x88, b"\x03\xe9")
             assert await refused(server.port)
-            assert await idle.rest() == b""
             assert not stopping.done()
             raw.write(client_frame(CLOSE, b"\x03\xe9"))
             assert await raw.rest() == b""
+            assert await idle.rest() == b""
             await stopping
         assert house.log == [Closed(1001)]
 
     await run(body, Limits(drain_timeout=30))
+
+
+async def test_who_is_still_connected_is_told_that_the_server_stops() -> None:
+    """Load balancers keep connections open for their questions."""
+
+    async def body(server: Server, house: type[House]) -> None:
+        async with (
+            dial(server.port) as websocket,
+            dial(server.port) as balancer,
+            dial(server.port) as late,
+            dial(server.port) as silent,
+        ):
+            await websocket.upgraded()
+            health = request("GET /_theater/health HTTP/1.1", [("Host", "x")])
+            balancer.write(health)
+            answer = await balancer.answer()
+            assert (answer.status, answer.body, answer.get("connection")) == (200, b'{"status": "ok"}', None)
+            stopping = asyncio.ensure_future(server.theater.stop())
+            assert await websocket.frame() == (0x88, b"\x03\xe9")
+            balancer.write(health)
+            answer = await balancer.answer()
+            assert (answer.status, answer.body) == (503, b'{"status": "draining"}')
+            assert answer.get("connection") == "close"
+            assert await balancer.rest() == b""
+            late.write(handshake())
+            answer = await late.answer()
+            assert (answer.status, answer.get("connection")) == (503, "close")
+            assert answer.get("retry-after") is not None
+            websocket.write(client_frame(CLOSE, b"\x03\xe9"))
+            assert await silent.rest() == b""
+            await stopping
+
+    await run(body, Limits(drain_timeout=30))
+
+
+@pytest.mark.parametrize(
+    ("number", "window", "sizes"),
+    [
+        (0, 2.0, []),
+        (1, 2.0, [1]),
+        (100, 2.0, [100]),
+        (101, 0.0, [101]),
+        (101, 0.02, [101]),
+        (101, 0.2, [26, 26, 26, 23]),
+        (120, 2.0, [3] * 40),
+        (10_000, 0.5, [1000] * 10),
+    ],
+)
+def test_many_connections_are_closed_in_even_groups(number: int, window: float, sizes: list[int]) -> None:
+    found = list(groups(range(number), window))
+    assert [len(group) for group in found] == sizes
+    assert [each for group in found for each in group] == list(range(number))
+
+
+async def test_every_one_of_many_connections_is_closed() -> None:
+    async def body(server: Server, house: type[House]) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(dial(server.port)) for _ in range(150)]
+            await asyncio.gather(*[client.upgraded() for client in clients])
+            stopping = asyncio.ensure_future(server.theater.stop())
+            clients[0].reset()
+            await until(lambda: len(server.theater._hub.open) < 150)
+            for client in clients[1:]:
+                assert await client.frame() == (0x88, b"\x03\xe9")
+                client.write(client_frame(CLOSE, b"\x03\xe9"))
+            await stopping
+        assert house.log.count(Closed(1001)) >= 149
+        assert len(house.log) == 150
+
+    await run(body, Limits(drain_window=0.2, drain_timeout=30))
+
+
+async def test_a_long_end_says_how_many_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def body(server: Server, house: type[House]) -> None:
+        async with dial(server.port) as raw:
+            await raw.upgraded()
+            stopping = asyncio.ensure_future(server.theater.stop())
+            await until(lambda: "connections left: 1" in caplog.messages)
+            raw.reset()
+            await stopping
+
+    await run(body, Limits(drain_timeout=30))
+    assert caplog.messages.count("connections left: 1") == 1
 
 
 async def test_stop_can_give_another_reason() -> None:
@@ -249,6 +336,19 @@ async def date(raw: Raw) -> str:
     found = (await raw.answer()).get("date")
     assert found is not None
     return found
+
+
+async def test_nothing_waits_to_be_joined_with_more() -> None:
+    """TCP_NODELAY: a small message leaves at once."""
+
+    async def body(server: Server, house: type[House]) -> None:
+        async with dial(server.port) as raw:
+            await raw.upgraded()
+            [connection] = server.theater._hub.open
+            sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    await run(body, Limits())
 
 
 async def test_date_is_told_and_goes_on() -> None:

@@ -12,6 +12,7 @@ from theater.app import Theater
 from theater.config import Manifest
 from theater.limits import Limits
 from theater.runtime.ports import Reply
+from theater.server.admission import REASONS
 from theater.server.metrics import Metrics
 from theater.testing import Server, serve
 
@@ -46,8 +47,9 @@ def read(text: str) -> Values:
     found: Values = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            assert set(sample.labels) == {"actor"}, sample
-            found[sample.name, sample.labels["actor"]] = sample.value
+            [(label, value)] = sample.labels.items()
+            assert label == ("reason" if sample.name in SERVERS else "actor"), sample
+            found[sample.name, value] = sample.value
     return found
 
 
@@ -65,6 +67,7 @@ async def join(raw: Raw, key: str) -> None:
     assert await raw.frame() == (0x81, b"welcome")
 
 
+SERVERS = {"theater_refused_total"}  # not of an actor
 NAMES = [
     "theater_connections_total",
     "theater_messages_received_total",
@@ -82,7 +85,10 @@ NAMES = [
 async def test_all_metrics_stand_there_from_the_start_and_at_zero() -> None:
     async with serve(*manifests()) as server:
         values = await scrape(server)
-    assert values == {(name, actor): 0 for name in NAMES for actor in ("busy", "idle")}
+    assert values == {
+        **{(name, actor): 0 for name in NAMES for actor in ("busy", "idle")},
+        **{("theater_refused_total", reason): 0 for reason in REASONS},
+    }
 
 
 async def test_values_move_by_actor_type(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,6 +142,17 @@ async def test_the_end_of_a_connection_is_no_message(last: bytes) -> None:
     assert values["theater_messages_received_total", "busy"] == 1
 
 
+async def test_refusals_by_reason() -> None:
+    async with serve(*manifests()) as server:
+        for field in (("Origin", "https://evil.example"), ("Sec-WebSocket-Key", "a second one")):
+            async with dial(server.port) as raw:
+                raw.write(handshake("GET /busy/a HTTP/1.1", extra=[field]))
+                assert (await raw.answer()).status >= 400
+        values = await scrape(server)
+    refused = {label: value for (name, label), value in values.items() if name in SERVERS and value}
+    assert refused == {"origin": 1, "handshake": 1}
+
+
 async def test_queue_depth() -> None:
     go = asyncio.Event()
 
@@ -157,8 +174,8 @@ async def test_queue_depth() -> None:
 async def test_page_has_no_metrics_of_the_process() -> None:
     """They would be those of whoever embeds Theater."""
     theater = Theater(manifests())
-    page = Metrics(theater.system).page()
-    assert {name for name, _ in read(page.body.decode())} == set(NAMES)
+    page = Metrics(theater.system, theater.admission.refused).page()
+    assert {name for name, _ in read(page.body.decode())} == {*NAMES, *SERVERS}
     await theater.stop()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.protocol.wire import TEXT
 from tests.server.raw import ACCEPT, FIELDS, Answer, client_frame, dial, handshake, request, until
+from tests.server.served import pass_time, served
 
 from theater import (
     Accept,
@@ -27,7 +28,7 @@ from theater.limits import Limits
 from theater.protocol.handshake import accept_key
 from theater.runtime.ports import Reply
 from theater.server.routing import Pattern, Route
-from theater.testing import MemoryTransport, link, serve, stage
+from theater.testing import MemoryTransport, VirtualClock, link, serve, stage
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -125,7 +126,7 @@ async def test_malformed_handshake_is_refused_with_one_plain_sentence(name: str)
 @pytest.mark.parametrize(
     ("data", "status", "field"),
     [
-        (handshake("POST / HTTP/1.1", extra=[("Content-Length", "2")]) + b"hi", 405, ("allow", "GET")),
+        (handshake("POST / HTTP/1.1"), 405, ("allow", "GET")),
         (handshake(without="Upgrade"), 426, ("upgrade", "websocket")),
         (handshake(without="Connection"), 400, None),
         (handshake(without="Upgrade", extra=[("Upgrade", "h2c")]), 426, ("upgrade", "websocket")),
@@ -175,8 +176,8 @@ async def test_what_is_no_http_is_answered_400(data: bytes) -> None:
         handshake(without="Connection", extra=[("Connection", "keep-alive"), ("Connection", "x , upgrade")]),
         handshake(without="Upgrade", extra=[("Upgrade", "websocket, foo")]),
         handshake(without="Upgrade", extra=[("Upgrade", "foo"), ("Upgrade", "WebSocket")]),
-        handshake(extra=[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits, x")]),
-        handshake(extra=[("Origin", "http://elsewhere.example"), ("Content-Length", "0")]),
+        handshake(extra=[("Sec-WebSocket-Extensions", "x; y=1, permessage-what")]),
+        handshake(extra=[("Origin", "http://example.org"), ("Content-Length", "0")]),
         handshake("GET http://example.org/ HTTP/1.1"),
         handshake("GET http://example.org HTTP/1.1"),
         handshake("GET /a/.. HTTP/1.1"),
@@ -194,6 +195,43 @@ async def test_well_formed_handshake_opens(data: bytes) -> None:
         assert answer.get("content-length") is None
         raw.write(client_frame(TEXT, b"hello"))
         assert await raw.frame() == (0x81, b"hello")
+
+
+DEFLATE = [("Sec-WebSocket-Extensions", "x-unknown, permessage-deflate; client_max_window_bits")]
+
+
+async def test_compression_is_agreed_on_and_its_memory_given_back() -> None:
+    async with serve(Echo) as server:
+        budget = server.theater._hub.budget
+        async with dial(server.port) as raw:
+            answer = await raw.upgraded(handshake(extra=DEFLATE))
+            agreed = (answer.get("sec-websocket-extensions") or "").split("; ")
+            assert agreed[0] == "permessage-deflate"
+            assert budget.taken > 0
+            raw.write(client_frame(TEXT, b"hello"))  # it need not be used
+            assert await raw.frame() == (0x81, b"hello")
+        await until(lambda: budget.taken == 0)
+
+
+async def test_compression_can_be_switched_off() -> None:
+    async with serve(Echo, limits=Limits(compression=False)) as server, dial(server.port) as raw:
+        answer = await raw.upgraded(handshake(extra=DEFLATE))
+        assert answer.get("sec-websocket-extensions") is None
+
+
+async def test_compression_takes_no_memory_for_a_connection_that_does_not_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Forger(Actor):
+        def upgrade_connection(self, request: UpgradeRequest) -> Accept | None:
+            return Accept("not offered") if request.query.get("forge") else None
+
+    async with serve(Forger) as server:
+        for query, status in (("", 403), ("forge=1", 500)):
+            answer = await ask(server.port, handshake(f"GET /?{query} HTTP/1.1", extra=DEFLATE))
+            assert answer.status == status
+            assert server.theater._hub.budget.taken == 0
+    assert len(caplog.records) == 1
 
 
 async def test_handshake_that_arrives_byte_by_byte_opens() -> None:
@@ -469,6 +507,25 @@ async def test_decision_may_take_its_time() -> None:
         assert await raw.frame() == (0x81, b"late")
 
 
+async def test_decision_that_never_comes_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(Actor):
+        async def upgrade_connection(self, request: UpgradeRequest) -> Accept:
+            await asyncio.Event().wait()
+            return Accept()
+
+    clock = VirtualClock()
+    async with served(Stuck, Limits(upgrade_timeout=3), clock=clock) as server, dial(server.port) as raw:
+        raw.write(handshake())
+        await until(lambda: list(server.theater.system))
+        await pass_time(clock, 2.9)
+        assert not raw.reader.at_eof()
+        await pass_time(clock, 0.2)
+        answer = await raw.answer()
+        assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+        assert await raw.rest() == b""
+    assert len(caplog.records) == 1
+
+
 async def test_client_that_vanishes_while_the_actor_decides() -> None:
     go = asyncio.Event()
     asked = asyncio.Event()
@@ -737,11 +794,12 @@ async def test_upgrade_on_a_connection_that_was_used_for_plain_http() -> None:
         assert await raw.frame() == (0x81, b"hi None 2")
 
 
-async def test_upgrade_pipelined_behind_an_unanswered_request_ends_the_connection() -> None:
+@pytest.mark.parametrize("parts", [1, 2, 3])
+async def test_upgrade_behind_an_unanswered_request_waits_for_its_turn(parts: int) -> None:
     asked = asyncio.Event()
     go = asyncio.Event()
 
-    class Slow(Actor):
+    class Slow(Echo):
         async def handle_request(self, request: Request) -> Response:
             asked.set()
             await go.wait()
@@ -751,22 +809,16 @@ async def test_upgrade_pipelined_behind_an_unanswered_request_ends_the_connectio
         Slow, Route("http-server", Pattern("/page"), "x"), Route("websocket-server", Pattern("/"), "x")
     )
     async with serve(both) as server, dial(server.port) as raw:
-        raw.write(request("GET /page HTTP/1.1", [("Host", "x")]) + handshake())
+        data = [request("GET /page HTTP/1.1", [("Host", "x")]), handshake(), client_frame(TEXT, b"hello")]
+        raw.write(b"".join(data[: 4 - parts]))
         await asked.wait()
-        assert await raw.rest() == b""
+        for part in data[4 - parts :]:
+            raw.write(part)
+            await asyncio.sleep(0.01)
         go.set()
-        assert not server.theater._hub.open
-
-
-async def test_upgrade_with_a_body_opens_behind_the_body() -> None:
-    async with serve(Echo) as server, dial(server.port) as raw:
-        data = handshake(extra=[("Content-Length", "5")]) + b"hello" + client_frame(TEXT, b"frame")
-        raw.write(data)
-        answer = await raw.answer()
-        if answer.status == 101:  # to refuse it would be right as well
-            assert await raw.frame() == (0x81, b"frame")
-        else:
-            assert answer.status == 400
+        assert (await raw.answer()).body == b"slow\n"
+        assert (await raw.answer()).status == 101
+        assert await raw.frame() == (0x81, b"hello")
 
 
 async def test_reply_type_is_the_runtimes() -> None:

@@ -1,7 +1,9 @@
 """Plain HTTP: an ASGI application that leads to the actors' `handle_request`."""
 
+import http
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import Any, Final
 
 from theater.contract import Headers, Peer, Query, Request, Response
@@ -133,6 +135,21 @@ def wire_headers(response: Response) -> list[tuple[bytes, bytes]]:
 def wire_body(response: Response) -> bytes:
     """A response's body, if it may have one."""
     return b"" if response.status in _BODILESS else response.body
+
+
+def encode_last(response: Response) -> bytes:
+    """A whole response in HTTP/1.1 behind which the connection ends."""
+    lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}\r\n".encode()]
+    fields = [(b"date", formatdate(usegmt=True).encode()), *wire_headers(response), (b"connection", b"close")]
+    lines += [b"%b: %b\r\n" % field for field in fields]
+    return b"".join([*lines, b"\r\n", wire_body(response)])
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _request(scope: Scope, path: str, match: Match, body: bytes) -> Request:

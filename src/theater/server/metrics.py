@@ -1,14 +1,15 @@
 """Pages of the server's own: health and metrics."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from theater.contract import Response
+from theater.protocol.deflate import ContextBudget
 from theater.runtime.system import ActorSystem
 
 _TOTALS = {
@@ -17,6 +18,8 @@ _TOTALS = {
     "theater_messages_sent": ("messages_out", "WebSocket messages sent"),
     "theater_bytes_received": ("bytes_in", "Bytes of WebSocket traffic received"),
     "theater_bytes_sent": ("bytes_out", "Bytes of WebSocket traffic sent"),
+    "theater_messages_dropped": ("messages_dropped", "Messages left out, of slow readers or fast writers"),
+    "theater_throttled": ("throttled", "Times a connection was not read since it exceeded its rate"),
     "theater_turns": ("turns", "Turns begun"),
     "theater_errors": ("errors", "Turns failed"),
 }
@@ -25,23 +28,57 @@ _TOTALS = {
 class Metrics(Collector):
     """Reads the runtime's own counters when it is asked, so that counting costs one addition.
 
-    Every metric has the label `actor`, the name of an actor type.
+    Every metric has the label `actor`, the name of an actor type, but for those of the whole server.
 
     Args:
         system: the actors.
+        refused: how often connections and requests were refused, by reason.
+        budget: of memory for compression.
     """
 
-    def __init__(self, system: ActorSystem) -> None:
+    def __init__(self, system: ActorSystem, refused: Mapping[str, int], budget: ContextBudget) -> None:
         self._system = system
+        self._budget = budget
+        self._refused = refused
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
+        yield from self._totals()
+        yield from self._gauges()
+        closed = CounterMetricFamily(
+            "theater_closed", "WebSocket connections ended", labels=["actor", "code"]
+        )
+        round_trips = HistogramMetricFamily(
+            "theater_round_trip_seconds", "From a ping of the server's to its pong", labels=["actor"]
+        )
+        for actor, counters in self._system.counters.items():
+            for code, number in sorted(counters.closed.items()):
+                closed.add_metric([actor, str(code)], number)
+            histogram = counters.round_trips
+            round_trips.add_metric([actor], histogram.buckets(), histogram.sum)
+        yield closed
+        yield round_trips
+        refused = CounterMetricFamily(
+            "theater_refused", "Connections and requests refused", labels=["reason"]
+        )
+        for reason, number in self._refused.items():
+            refused.add_metric([reason], number)
+        yield refused
+        yield GaugeMetricFamily(
+            "theater_compression_memory_bytes",
+            "Memory set aside for compression contexts",
+            self._budget.taken,
+        )
+
+    def _totals(self) -> Iterator[Metric]:
         for name, (attribute, text) in _TOTALS.items():
             total = CounterMetricFamily(name, text, labels=["actor"])
             for actor, counters in self._system.counters.items():
                 total.add_metric([actor], getattr(counters, attribute))
             yield total
+
+    def _gauges(self) -> Iterator[Metric]:
         actors: Counter[str] = Counter()
         open_connections: Counter[str] = Counter()
         queued: Counter[str] = Counter()

@@ -7,7 +7,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from theater.limits import ConnectionLimits
 from theater.runtime.address import Address
+from theater.runtime.ports import Batch
 
 Kind = Literal["websocket-server", "http-server"]
 
@@ -110,7 +112,11 @@ class Route(msgspec.Struct, frozen=True):
         actor: name of the actor type.
         instance: key of the instance, with parameters in braces; empty for a single actor.
         methods: HTTP methods that are let through; all, if empty.
-        max_message: bytes of one incoming WebSocket message; the server's limit, if 0.
+        limits: of each WebSocket.
+        origins: of web pages that may open one; that of the server itself, if empty.
+        stream: messages reach the actor while they are still arriving.
+        batch: how events are handled together, if they are.
+        answers: texts that are answered with others, without the actor.
     """
 
     kind: Kind
@@ -118,7 +124,11 @@ class Route(msgspec.Struct, frozen=True):
     actor: str
     instance: str = ""
     methods: tuple[str, ...] = ()
-    max_message: int = 0
+    limits: ConnectionLimits = ConnectionLimits()
+    origins: tuple[str, ...] = ()
+    stream: bool = False
+    batch: Batch | None = None
+    answers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def address(self, parameters: Mapping[str, str]) -> Address:
         """Whom a request with these parameters goes to."""

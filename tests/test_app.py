@@ -1,47 +1,42 @@
 """The composition root."""
 
-import socket
-
 import pytest
 
-from theater.app import bind, new_ids
-from theater.errors import StartupError
+from theater import Actor
+from theater.app import Theater, new_ids
+from theater.client import connect
+from theater.config import Manifest, ServerSettings
+from theater.errors import ConfigError
+from theater.limits import Limits
+from theater.server.admission import Policy
+from theater.testing import serve
 
 
-def test_bind_picks_a_free_port() -> None:
-    with bind("127.0.0.1", 0) as one, bind("127.0.0.1", 0) as two:
-        assert one.getsockname()[1] != two.getsockname()[1]
-        assert not one.getblocking()
+async def test_manifests_go_before_what_the_program_passes() -> None:
+    manifest = Manifest.of(Actor)
+    server = ServerSettings(policy={"hosts": ("a",)}, limits={"max_body": 5})
+    manifest = Manifest(manifest.name, Actor, manifest.routes, limits={"max_outbox": 6}, server=server)
+    theater = Theater([manifest], Limits(max_body=1, max_head=2), policy=Policy(trusted_proxies=("unix",)))
+    assert (theater.limits.max_body, theater.limits.max_head) == (5, 2)
+    assert theater.admission.limits is theater.limits
+    assert theater.admission.policy == Policy(hosts=("a",), trusted_proxies=("unix",))
+    assert theater.system.limits("actor").max_outbox == 6
 
 
-def test_bind_without_a_host_is_every_address() -> None:
-    with bind("", 0) as sock:
-        assert sock.getsockname()[0] in ("0.0.0.0", "::")
+async def test_limits_that_contradict_each_other() -> None:
+    manifest = Manifest.of(Actor)
+    manifest = Manifest(manifest.name, Actor, manifest.routes, limits={"send_low_water": 1 << 30})
+    with pytest.raises(ConfigError):
+        Theater([manifest])
 
 
-def test_port_that_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(StartupError) as error:
-            bind("127.0.0.1", port)
-    assert str(error.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "bad..name", "a" * 70])
-def test_address_that_is_not_here(host: str) -> None:
-    with pytest.raises(StartupError, match=f"cannot listen on {host}:0: ."):
-        bind(host, 0)
-
-
-def test_port_can_be_bound_again_at_once() -> None:
-    with bind("127.0.0.1", 0) as sock:
-        port = sock.getsockname()[1]
-        sock.listen()
-        with socket.create_connection(("127.0.0.1", port)):
-            sock.setblocking(True)
-            accepted, _ = sock.accept()
-            accepted.close()  # ours is the end that waits in TIME_WAIT
-    bind("127.0.0.1", port).close()
+async def test_a_limit_of_a_path_holds_for_its_connections() -> None:
+    manifest = Manifest.of(Actor)
+    manifest = Manifest(manifest.name, Actor, manifest.routes, route_limits=({"max_message": 7},))
+    async with serve(manifest) as server, await connect(server.url()):
+        [cell] = server.theater.system
+        [connection] = cell.connections.values()
+        assert connection.wire.limits.max_message == 7
 
 
 def test_ids_differ_and_are_exact_in_every_language() -> None:

@@ -5,20 +5,29 @@ import itertools
 import logging
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 
-from theater.config import Manifest
+import msgspec
+
+from theater.config import Manifest, Served, manifests_of, resolve
 from theater.contract import Response
-from theater.errors import Reason, StartupError
+from theater.errors import Reason
 from theater.limits import Limits
 from theater.native.actor import factory
 from theater.runtime.ports import Clock, LoopClock
 from theater.runtime.system import ActorSystem, ActorType
-from theater.server.connection import Hub
+from theater.server.admission import Admission, Policy
+from theater.server.asgi import AsgiApplication
+from theater.server.descriptors import limit, most_connections
 from theater.server.http import HttpApplication
+from theater.server.hub import Hub
 from theater.server.listener import Listener
 from theater.server.routing import Router
+from theater.server.sockets import bind, bind_unix
 from theater.server.upgrade import Upgrader
+
+__all__ = ["Theater", "asgi", "bind", "bind_unix", "new_ids"]
 
 log = logging.getLogger("theater")
 
@@ -30,35 +39,52 @@ class Theater:
 
     Args:
         manifests: the actors to serve.
-        limits: what it allows.
+        limits: what it allows where the manifests set nothing else.
+        policy: whom it is there for; likewise.
         health: answer `GET /_theater/health`.
         metrics: answer `GET /_theater/metrics`.
         clock: source of time; the event loop's own, if left out.
+
+    Attributes:
+        limits: what it allows.
+        system: its actors.
+        admission: what decides who is let in.
+        application, upgrader: what answers plain requests, and those to upgrade.
+
+    Raises:
+        ConfigError: limits contradict each other.
     """
 
     def __init__(
         self,
         manifests: Iterable[Manifest],
         limits: Limits = Limits(),
+        *,
+        policy: Policy = Policy(),
         health: bool = True,
         metrics: bool = True,
         clock: Clock | None = None,
     ) -> None:
         manifests = list(manifests)
-        self._limits = limits
         loop = asyncio.get_running_loop()
         clock = clock or LoopClock(loop)
-        types = [ActorType(manifest.name, factory(manifest.actor)) for manifest in manifests]
-        self.system = ActorSystem(types, clock, limits, loop)
-        router = Router(route for manifest in manifests for route in manifest.routes)
-        self._hub = Hub(loop, clock, limits, new_ids())
-        application = HttpApplication(self.system, router, self._pages(health, metrics), limits)
-        upgrader = Upgrader(self.system, router, self._hub)
-        self._listener = Listener(application, upgrader, self._hub, limits, loop)
+        configuration = resolve(manifests, limits, policy)
+        self.limits = _possible(configuration.limits)
+        types = [
+            ActorType(manifest.name, factory(manifest.actor), configuration.actors[manifest.name])
+            for manifest in manifests
+        ]
+        self.system = ActorSystem(types, clock, self.limits, loop)
+        self.admission = Admission(self.limits, configuration.policy, clock)
+        self._hub = Hub(loop, clock, self.limits, new_ids())
+        router = Router(configuration.routes)
+        self.application = HttpApplication(self.system, router, self._pages(health, metrics), self.limits)
+        self.upgrader = Upgrader(self.system, router, self._hub, self.admission)
+        self._listener = Listener(self.application, self.upgrader, self._hub, self.admission, loop)
 
-    async def start(self, sock: socket.socket) -> None:
-        """Serves on a bound socket."""
-        await self._listener.start(sock)
+    async def start(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Serves on a bound socket, which is the server's from now on; by TLS, if a context is given."""
+        await self._listener.start(sock, tls)
 
     def new_connection(self) -> asyncio.Protocol:
         """The protocol for a connection that was accepted elsewhere."""
@@ -70,11 +96,11 @@ class Theater:
         When it is cancelled it ends all that is left at once.
         """
         try:
-            async with asyncio.timeout(self._limits.drain_timeout):
+            async with asyncio.timeout(self.limits.drain_timeout):
                 await self._listener.drain(reason)
                 await self.system.drain()
         except TimeoutError:
-            log.warning("not everything ended within %g s", self._limits.drain_timeout)
+            log.warning("not everything ended within %g s", self.limits.drain_timeout)
         finally:
             dropped = self._listener.drop()
             if dropped:
@@ -85,42 +111,59 @@ class Theater:
     def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:
         pages: dict[str, Callable[[], Response]] = {}
         if health:
-            pages["/_theater/health"] = lambda: Response.json({"status": "ok"})
+            pages["/_theater/health"] = self._health_page
         if metrics:
             pages["/_theater/metrics"] = self._metrics_page
         return pages
 
+    def _health_page(self) -> Response:
+        if self._hub.stopping:
+            return Response.json({"status": "draining"}, Reason.GOING_AWAY.status)
+        return Response.json({"status": "ok"})
+
     def _metrics_page(self) -> Response:
         from theater.server.metrics import Metrics  # loaded when first asked for: it takes 40 ms
 
-        return Metrics(self.system).page()
+        return Metrics(self.system, self.admission.refused, self._hub.budget).page()
+
+
+def asgi(
+    *served: Served,
+    path: str = "/",
+    instance: str = "",
+    limits: Limits = Limits(),
+    policy: Policy = Policy(),
+) -> AsgiApplication:
+    """Actors as an ASGI application, to be mounted in FastAPI or Starlette, or run by any ASGI server.
+
+    Args:
+        served: what to serve.
+        path, instance: for actor classes, as in a manifest's handler.
+        limits, policy: as for `Theater`.
+
+    Raises:
+        ConfigError: there are mistakes in a manifest.
+    """
+    manifests = manifests_of(served, path, instance, limits)
+    return AsgiApplication(lambda: Theater(manifests, limits, policy=policy))
+
+
+def _possible(limits: Limits) -> Limits:
+    """The limits, with no more connections than there can be open files."""
+    most = most_connections()
+    if limits.max_connections <= most:
+        return limits
+    if limits.max_connections != Limits().max_connections:  # somebody wanted that
+        log.warning(
+            "at most %d connections instead of %d, since %d files may be open",
+            most,
+            limits.max_connections,
+            limit(),
+        )
+    return msgspec.structs.replace(limits, max_connections=most)
 
 
 def new_ids() -> Callable[[], int]:
     """A source of connection ids that no other process is likely to give: 21 random bits, then a
     count of 32 bits, together below 2^53."""
     return itertools.count(secrets.randbits(21) << 32 | 1).__next__
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Binds a TCP socket; port 0 picks a free one.
-
-    Raises:
-        StartupError: the address is taken, unknown or not allowed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-        except OSError:
-            sock.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        words = error.strerror if isinstance(error, OSError) else "the host is no valid name"
-        raise StartupError(f"cannot listen on {host}:{port}: {words}") from error
-    sock.setblocking(False)
-    return sock

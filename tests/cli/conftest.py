@@ -3,14 +3,17 @@
 import importlib
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import trustme
 
 with warnings.catch_warnings():
     # typer 0.25 uses what click 8.5 deprecates
@@ -46,6 +49,8 @@ class Parrot(Actor):
 
     async def handle_websocket(self, connection, event):
         match event:
+            case Received(Text("peer")):
+                return Text(str(connection.peer))
             case Received(Text("version")):
                 return Text("one")
             case Received(Text("sleep")):
@@ -102,6 +107,30 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
+class Tls(NamedTuple):
+    """Files for a server, and what a client trusts."""
+
+    chain: Path
+    key: Path
+    context: ssl.SSLContext
+
+    @property
+    def options(self) -> list[object]:
+        return ["--tls-cert", self.chain, "--tls-key", self.key]
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    """A certificate for this machine."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    files = Tls(tmp_path / "chain.pem", tmp_path / "key.pem", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    authority.configure_trust(files.context)
+    made.cert_chain_pems[0].write_to_path(files.chain)
+    made.private_key_pem.write_to_path(files.key)
+    return files
+
+
 @pytest.fixture(scope="session")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server for clients to talk to."""
@@ -138,16 +167,18 @@ def theater(
 def serve(
     tmp_path: Path, environment: dict[str, str]
 ) -> Iterator[Callable[..., tuple["subprocess.Popen[str]", int]]]:
-    """Starts `theater run` on a free port: `serve(*arguments)` gives the process and the port.
+    """Starts `theater run` on a free port, unless the arguments say where: `serve(*arguments)` gives the
+    process and the port, which is 0 for a Unix socket.
 
     Its standard error goes to the file `log` in `tmp_path`.
     """
     processes = []
 
     def start(*arguments: object) -> tuple["subprocess.Popen[str]", int]:
+        where = [] if {"--uds", "--port"} & set(arguments) else ["--port", "0"]
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
-                [*COMMAND, "run", *map(str, arguments), "--port", "0"],
+                [*COMMAND, "run", *map(str, arguments), *where],
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -159,9 +190,9 @@ def serve(
         processes.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"Theater \S+ listening on http://127\.0\.0\.1:(\d+)\n", line)
+        found = re.fullmatch(r"Theater \S+ listening on (?:https?://127\.0\.0\.1:(\d+)|/\S+)\n", line)
         assert found, f"it said {line!r} and {(tmp_path / 'log').read_text()!r}"
-        return process, int(found[1])
+        return process, int(found[1] or 0)
 
     yield start
     for process in processes:

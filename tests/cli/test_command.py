@@ -47,7 +47,7 @@ AllAtOnce = Callable[[list[str]], dict[str, tuple[int, str, str]]]
 
 
 def test_help_teaches_with_examples(all_at_once: AllAtOnce) -> None:
-    commands = ["--help", "run --help", "check --help", "connect -h", "new -h"]
+    commands = ["--help", "run --help", "check --help", "doctor --help", "connect -h", "new -h"]
     for command, (code, out, err) in all_at_once(commands).items():
         name = command.rpartition(" ")[0]
         assert f"Usage: theater {name}".strip() in out
@@ -56,7 +56,9 @@ def test_help_teaches_with_examples(all_at_once: AllAtOnce) -> None:
 
 
 def test_wrong_usage_ends_with_2(all_at_once: AllAtOnce) -> None:
-    commands = ["", "dance", "run . --port 65536", "connect x --header y"]
+    commands = ["", "dance", "run . --port 65536", "run . --tls-cert x", "run . --tls-key x"]
+    commands += [f"run . --uds x --{each}" for each in ("host a", "port 1", "reuse-port")]
+    commands += ["doctor . --lax", "connect x --header y"]
     for code, out, err in all_at_once(commands).values():
         assert code == 2
         assert "Usage: theater" in out + err
@@ -80,15 +82,20 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"rich", "prompt
 
 def test_check_says_what_is_served(theater: Theater, project: Path) -> None:
     (project / "more.toml").write_text(
-        'name = "other"\npython = "parrot.py:Parrot"\n'
+        'name = "other"\npython = "parrot.py:Parrot"\nlimits.handler_timeout = 5\n'
         '[[handlers]]\ntype = "websocket-server"\npath = "/{room}/x"\ninstance = "{room}"\n'
+        "max_message = 1048576\nmax_frame = 65_536\n"
+        '[server]\nhosts = ["a", "b"]\nlimits.max_body = 5000\n'
     )
     done = theater("check", project, project / "more.toml")
     assert done.stdout.decode() == (
         f"{project}/theater.toml: parrot 1.2.3\n"
         "  websocket-server  /\n"
         f"{project}/more.toml: other\n"
+        "  server            hosts a, b; max_body 5_000\n"
+        "  limits            handler_timeout 5\n"
         "  websocket-server  /{room}/x, instance {room}\n"
+        "                    max_frame 65_536\n"
     )
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -126,7 +133,7 @@ MISTAKES = {
         'path = "/"\nmax_message = 0',
         "handlers[0].max_message",
         "0 (a number)",
-        "a number of bytes",
+        "a whole number of bytes, at least 1",
     ),
     "no handler": (
         "websocket-server",

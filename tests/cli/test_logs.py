@@ -12,7 +12,7 @@ Serve = Callable[..., tuple["subprocess.Popen[str]", int]]
 
 
 def run_through(serve: Serve, project: Path, *options: str) -> str:
-    """Makes a server log a few things, and returns them."""
+    """Makes a server log a few things, and returns them, but for what depends on the machine."""
     process, port = serve(project, *options)
     with connect(f"ws://127.0.0.1:{port}/", compression=None) as client:
         for text in ("log", "raise", "done"):
@@ -20,7 +20,8 @@ def run_through(serve: Serve, project: Path, *options: str) -> str:
         assert client.recv(5) == "done"
     process.terminate()
     assert process.wait(10) == 0
-    return (project.parent / "log").read_text()
+    lines = (project.parent / "log").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if " files may be open" not in line)
 
 
 def test_text(serve: Serve, project: Path) -> None:

@@ -13,6 +13,8 @@ import theater
 from theater import Actor, Connection, errors, limits, testing
 from theater.app import Theater
 from theater.config import load_manifests
+from theater.config.settings import UNITS
+from theater.protocol.deflate import ContextBudget
 from theater.server.metrics import Metrics
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -38,12 +40,30 @@ def names(page: str, heading: str = "") -> list[str]:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    shown = {row[0].strip("`"): row[1].strip("`") for row in rows("limits.md") if row[0].startswith("`")}
-    values = {field.name: field.default for field in msgspec.structs.fields(limits.Limits)}
-    values |= {name: getattr(limits, name) for name in ("MAX_TAGS", "MAX_TAG_LENGTH", "MAX_ATTACHMENT")}
-    assert shown == {
-        name: f"{value:_}" if isinstance(value, int) else repr(value) for name, value in values.items()
-    }
+    scopes = (
+        ("## Of a connection", limits.ConnectionLimits, ()),
+        ("## Of an actor", limits.ActorLimits, limits.ConnectionLimits.__struct_fields__),
+        ("## Of the server", limits.Limits, limits.ActorLimits.__struct_fields__),
+    )
+    for heading, kind, wider in scopes:
+        shown = {row[0]: row[1:3] for row in rows("limits.md", heading) if row[0].startswith("`")}
+        assert shown == {
+            f"`{field.name}`": [default(field.default), UNITS.get(field.name, "")]
+            for field in msgspec.structs.fields(kind)
+            if field.name not in wider
+        }
+    fixed = {row[0]: row[1] for row in rows("limits.md", "## Fixed") if row[0].startswith("`")}
+    names = ("MAX_TAGS", "MAX_TAG_LENGTH", "MAX_ATTACHMENT")
+    assert fixed == {f"`{name}`": default(getattr(limits, name)) for name in names}
+
+
+def default(value: object) -> str:
+    """A default as `limits.md` shows it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    return f"`{value:_}`" if isinstance(value, int | float) else f"`{value}`"
 
 
 def test_manifest_keys_are_those_of_the_code(tmp_path: Path) -> None:
@@ -53,7 +73,7 @@ def test_manifest_keys_are_those_of_the_code(tmp_path: Path) -> None:
         with pytest.raises(errors.ConfigError) as caught:
             load_manifests([str(tmp_path)])
         expected = next(each.expected for each in caught.value.mistakes if each.key.endswith("zzz"))
-        return expected.removeprefix("only ").split(", ")
+        return expected.removeprefix("only ").removesuffix(", the limits of connections").split(", ")
 
     handlers = {
         key
@@ -62,11 +82,12 @@ def test_manifest_keys_are_those_of_the_code(tmp_path: Path) -> None:
     }
     assert set(names("manifest.md", "## The whole file")) == set(known("zzz = 1"))
     assert set(names("manifest.md", "## `[[handlers]]`")) == handlers
+    assert set(names("manifest.md", "## `[server]`")) == set(known("server.zzz = 1"))
 
 
 async def test_metrics_are_those_of_the_server() -> None:
     server = Theater([])
-    page = Metrics(server.system).page().body.decode()
+    page = Metrics(server.system, server.admission.refused, ContextBudget(0)).page().body.decode()
     assert names("metrics.md", "## `GET /_theater/metrics`") == re.findall(r"# TYPE (\S+)", page)
 
 
@@ -81,7 +102,7 @@ def test_errors_are_those_of_the_code() -> None:
     assert sorted(shown) == sorted(code)
 
 
-@pytest.mark.parametrize("command", ["run", "check", "new", "connect"])
+@pytest.mark.parametrize("command", ["run", "check", "doctor", "new", "connect"])
 def test_options_are_those_of_the_command(command: str) -> None:
     shown_help = subprocess.run(
         [sys.executable, "-m", "theater", command, "--help"],
@@ -92,7 +113,7 @@ def test_options_are_those_of_the_command(command: str) -> None:
     ).stdout
     box = shown_help.partition("─ Options ─")[2].partition("╰")[0]
     options = set(re.findall(r"(?<=[ │])--[a-z-]+", box)) - {"--help"}
-    heading = {"run": "PATH...", "check": "PATH...", "new": "NAME", "connect": "URL"}[command]
+    heading = {"new": "NAME", "connect": "URL"}.get(command, "PATH...")
     shown = {
         name
         for row in rows("cli.md", f"## `theater {command} {heading}`")

@@ -65,7 +65,7 @@ def _theater(
         "Serve actors until Ctrl-C.",
         _PATH,
         "Ctrl-C or SIGTERM says goodbye to all clients (close code 1001) and waits for them a few seconds;"
-        " a second one ends the server at once.",
+        " a second one ends the server at once. SIGHUP reads certificate and key again.",
         "Ends with 0 after that, with 2 if there are mistakes, and with 3 if it cannot start.",
     ),
     epilog=_examples(
@@ -73,10 +73,12 @@ def _theater(
         "theater run chat game --port 0   two manifests, on any free port",
         "theater run echo.py:Echo         a class without a manifest, at /",
         "theater run . --reload           with a new start after every change",
-        "theater run . --host 0.0.0.0 --log-format json",
+        "theater run . --host 0.0.0.0 --port 443 --tls-cert cert.pem --tls-key key.pem",
+        "theater run . --uds /run/theater/theater.sock --log-format json",
     ),
 )
 def run(
+    context: typer.Context,
     paths: Paths,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all.")
@@ -84,6 +86,20 @@ def run(
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 picks a free one.")
     ] = 8080,
+    reuse_port: Annotated[
+        bool, typer.Option("--reuse-port", help="Let several servers listen on the port (SO_REUSEPORT).")
+    ] = False,
+    uds: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Listen on a Unix socket instead.", show_default=False),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Speak TLS, with this certificate chain.", show_default=False),
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The certificate's private key.", show_default=False)
+    ] = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Start anew when a file beside a manifest changes.")
     ] = False,
@@ -98,20 +114,37 @@ def run(
     metrics: Annotated[bool, typer.Option(help="Answer GET /_theater/metrics.")] = True,
 ) -> None:
     """Serves until a signal comes."""
-    from theater.app import bind
     from theater.cli import logs, serving
+    from theater.cli.endpoint import Endpoint
     from theater.config import load_manifests
 
+    _check_run(context, uds, tls_cert, tls_key)
     logs.configure(log_format, log_level)
+    endpoint = Endpoint(host, port, reuse_port, uds)
+    options = serving.Options(health, metrics, tls_cert, tls_key)
     if not reload:
-        serving.serve(load_manifests(paths), bind(host, port), host, health, metrics)
+        manifests = load_manifests(paths)
+        with endpoint.bound() as sock:
+            serving.serve(manifests, sock, endpoint, options)
         return
     from theater.cli import reloading
 
-    sock = reloading.inherited_socket()
-    if sock is None:
-        raise typer.Exit(reloading.supervise(paths, host, port))
-    serving.serve(load_manifests(paths), sock, host, health, metrics, reloading.CHILD_SIGNALS)
+    inherited = reloading.inherited_socket()
+    if inherited is None:
+        raise typer.Exit(reloading.supervise(paths, endpoint, forward_hangup=tls_cert is not None))
+    serving.serve(load_manifests(paths), inherited, endpoint, options, reloading.CHILD_SIGNALS)
+
+
+def _check_run(context: typer.Context, uds: str | None, tls_cert: str | None, tls_key: str | None) -> None:
+    """Finds options that do not go together."""
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("the other one is missing", param_hint="'--tls-cert' / '--tls-key'")
+    if uds is not None:
+        for name in ("host", "port", "reuse_port"):
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                hint = f"'--{name.replace('_', '-')}'"
+                raise typer.BadParameter("a Unix socket has none; leave it or --uds out", param_hint=hint)
 
 
 @app.command(
@@ -124,14 +157,31 @@ def run(
 )
 def check(paths: Paths) -> None:
     """Prints what each manifest serves."""
+    from theater.cli.summary import summary
     from theater.config import load_manifests
 
-    for manifest in load_manifests(paths):
-        print(f"{manifest.file}: {manifest.name} {manifest.version}".rstrip())
-        for route in manifest.routes:
-            methods = ", ".join(route.methods) + " " if route.methods else ""
-            instance = f", instance {route.instance}" if route.instance else ""
-            print(f"  {route.kind:<16}  {methods}{route.pattern.text}{instance}")
+    for line in summary(load_manifests(paths)):
+        print(line)
+
+
+@app.command(
+    help=_help(
+        "Show all limits of a server with these manifests, and mark what is unsafe or doubtful.",
+        _PATH,
+        "Ends with 0, or with --strict with 1 if something is marked.",
+    ),
+    epilog=_examples("theater doctor .", "theater doctor chat game --strict"),
+)
+def doctor(
+    paths: Paths,
+    strict: Annotated[bool, typer.Option("--strict", help="End with 1 if something is marked.")] = False,
+) -> None:
+    """Prints the limits, and what to think of them."""
+    from theater.cli.doctor import examine
+    from theater.config import load_manifests
+
+    if examine(load_manifests(paths)) and strict:
+        raise typer.Exit(1)
 
 
 @app.command(

@@ -18,17 +18,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from theater.app import bind
+from theater.cli.endpoint import Endpoint
 from theater.cli.serving import SIGNALS, STOPPING
 from theater.config import FILE_NAME, load_manifests
-from theater.errors import StartupError
+from theater.errors import Reason, StartupError
+from theater.server.sockets import BACKLOG
 
 log = logging.getLogger("theater")
 
 _INHERITED: Final = "THEATER_RELOAD"  # tells a child its file descriptors: the socket and the lifeline
-_BACKLOG: Final = 2048  # connections that wait for the next child
 _DRAIN: Final = 2.0  # seconds a child has to say goodbye before the next one starts
-CHILD_SIGNALS: Final = (signal.SIGTERM,)
+_RESTART: Final = signal.SIGUSR1  # to a child: the next one is about to start
+CHILD_SIGNALS: Final = {signal.SIGTERM: Reason.GOING_AWAY, _RESTART: Reason.RESTARTING}
 """What stops a child."""
 
 _IGNORED_FOLDERS: Final = (".ruff_cache", "venv")
@@ -60,12 +61,13 @@ def _end_with_parent(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def supervise(paths: list[str], host: str, port: int) -> int:
+def supervise(paths: list[str], endpoint: Endpoint, *, forward_hangup: bool) -> int:
     """Serves until SIGINT or SIGTERM, with a new process after every change.
 
     Args:
         paths: manifests, folders and classes, as on the command line.
-        host, port: where to listen.
+        endpoint: where to listen.
+        forward_hangup: SIGHUP is for the child, which reads its certificate again.
 
     Returns:
         The exit code: 0, or 128 and its number if it took a second signal.
@@ -77,12 +79,13 @@ def supervise(paths: list[str], host: str, port: int) -> int:
     files = [_file(path) for path in paths]
     # Waiting for a change would help nobody who mistyped a path. Only the missing are loaded here.
     load_manifests(path for path, file in zip(paths, files, strict=True) if not file.exists())
-    with bind(host, port) as sock:
+    with endpoint.bound() as sock:
         try:
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except OSError as error:  # taken between bind and listen
-            raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        return asyncio.run(_Supervisor(sock, {file.parent for file in files}).run())
+            raise StartupError(f"cannot listen on {endpoint}: {error.strerror}") from error
+        folders = {file.parent for file in files}
+        return asyncio.run(_Supervisor(sock, folders, forward_hangup).run())
 
 
 def _file(path: str) -> Path:
@@ -99,12 +102,14 @@ class _Supervisor:
     Args:
         sock: what they listen on.
         folders: where a change means that the next is due.
+        forward_hangup: see `supervise`.
     """
 
-    def __init__(self, sock: socket.socket, folders: Iterable[Path]) -> None:
+    def __init__(self, sock: socket.socket, folders: Iterable[Path], forward_hangup: bool) -> None:
         self._socket = sock.fileno()
         self._lifeline, _ = os.pipe()  # nothing is ever written to the other end
         self._folders = [folder.resolve() for folder in folders]
+        self._forward_hangup = forward_hangup
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._child: Process | None = None
@@ -114,6 +119,8 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._stop, number)
+        if self._forward_hangup:
+            loop.add_signal_handler(signal.SIGHUP, self._tell_child, signal.SIGHUP)
         watching = asyncio.create_task(self._watch())
         running = asyncio.create_task(self._run_children())
         await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +159,7 @@ class _Supervisor:
         """Ends a child, if it has not ended: in good time on a change, in its own when all ends."""
         if child.returncode is not None:
             return
-        child.terminate()
+        child.send_signal(signal.SIGTERM if self._stopping.is_set() else _RESTART)
         try:
             async with asyncio.timeout(None if self._stopping.is_set() else _DRAIN):
                 await child.wait()
@@ -185,6 +192,10 @@ class _Supervisor:
         else:
             log.info(STOPPING)
         self._stopping.set()
+
+    def _tell_child(self, number: signal.Signals) -> None:
+        if self._child is not None and self._child.returncode is None:
+            self._child.send_signal(number)
 
     @staticmethod
     async def _any(*conditions: Coroutine[object, object, object]) -> None:

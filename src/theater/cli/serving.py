@@ -5,90 +5,135 @@ import faulthandler
 import logging
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Final
 
+import msgspec
 import uvloop
 
 from theater import __version__
 from theater.app import Theater
+from theater.cli.endpoint import Endpoint
+from theater.cli.watchdog import Watchdog
 from theater.config import Manifest
-from theater.errors import StartupError
+from theater.errors import ConfigError, Mistake, Reason, StartupError
 from theater.limits import Limits
+from theater.server.descriptors import raise_limit
+from theater.server.tls import Certificate
 
 log = logging.getLogger("theater")
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-"""Signals that stop a server."""
+SIGNALS: Final = {signal.SIGINT: Reason.GOING_AWAY, signal.SIGTERM: Reason.GOING_AWAY}
+"""Signals that stop a server, and what its clients are told."""
 
 STOPPING: Final = "stopping; once more to stop at once"
+
+Signals = Mapping[signal.Signals, Reason]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What a server is told beside its actors and where to listen.
+
+    Attributes:
+        health: answer `GET /_theater/health`.
+        metrics: answer `GET /_theater/metrics`.
+        certificate, key: files for TLS; none for plain HTTP.
+    """
+
+    health: bool = True
+    metrics: bool = True
+    certificate: str | None = None
+    key: str | None = None
 
 
 def serve(
     manifests: Iterable[Manifest],
     sock: socket.socket,
-    host: str,
-    health: bool,
-    metrics: bool,
-    signals: Iterable[signal.Signals] = SIGNALS,
+    endpoint: Endpoint,
+    options: Options,
+    signals: Signals = SIGNALS,
 ) -> None:
     """Serves on a bound socket until a signal comes, then drains; a second signal ends at once.
 
     Args:
         manifests: the actors.
         sock: where to accept connections.
-        host: as the user gave it, for the line that says where the server listens.
-        health: answer `GET /_theater/health`.
-        metrics: answer `GET /_theater/metrics`.
+        endpoint: what the socket was bound to.
+        options: whatever else there is.
         signals: which stop the server.
 
     Raises:
+        ConfigError: the certificate cannot be used.
         StartupError: the socket cannot be listened on.
     """
-    uvloop.run(_serve(manifests, sock, host, health, metrics, tuple(signals)))
+    raise_limit()
+    manifests = list(manifests)
+    certificate = None
+    if options.certificate is not None and options.key is not None:
+        _check_proxies(manifests)
+        certificate = Certificate(options.certificate, options.key)
+    uvloop.run(_serve(manifests, sock, endpoint, options, certificate, signals))
+
+
+def _check_proxies(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        if manifest.server is not None and manifest.server.policy.get("proxy_protocol"):
+            found = "true, and TLS, which begins before a proxy's header could be read"
+            expected = "one of the two: let the proxy end TLS"
+            raise ConfigError([Mistake(manifest.file, "server.proxy_protocol", found, expected)])
 
 
 async def _serve(
-    manifests: Iterable[Manifest],
+    manifests: list[Manifest],
     sock: socket.socket,
-    host: str,
-    health: bool,
-    metrics: bool,
-    signals: tuple[signal.Signals, ...],
+    endpoint: Endpoint,
+    options: Options,
+    certificate: Certificate | None,
+    signals: Signals,
 ) -> None:
-    limits = Limits()
-    stopping = _stop_on(signals, limits)
-    theater = Theater(manifests, limits, health=health, metrics=metrics)
+    theater = Theater(manifests, health=options.health, metrics=options.metrics)
+    stopping = _stop_on(signals, theater.limits)
+    Watchdog().start()
+    if certificate is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, certificate)
     try:
-        await theater.start(sock)
+        await theater.start(sock, certificate.context if certificate is not None else None)
     except OSError as error:  # taken between bind and listen
-        raise StartupError(f"cannot listen on {host}: {error.strerror}") from error
-    port = sock.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"Theater {__version__} listening on http://{shown}:{port}", flush=True)
-    await stopping.wait()
+        raise StartupError(f"cannot listen on {endpoint}: {error.strerror}") from error
+    shown = endpoint.shown(sock, certificate is not None)
+    print(f"Theater {__version__} listening on {shown}", flush=True)
+    reason = await stopping
     if signal.SIGINT in signals:  # otherwise there is a parent, which says so
         log.info(STOPPING)
-    await theater.stop()
+    await theater.stop(reason)
 
 
-def _stop_on(signals: tuple[signal.Signals, ...], limits: Limits) -> asyncio.Event:
-    """An event that the first of these signals sets; the second one ends the process.
+def _reload(certificate: Certificate) -> None:
+    try:
+        certificate.reload()
+    except ConfigError as error:
+        log.error("the certificate stays as it was: %s", error)
+    else:
+        log.info("new connections get the certificate as it is now")
+
+
+def _stop_on(signals: Signals, limits: Limits) -> "asyncio.Future[Reason]":
+    """What the first of these signals means; the second one ends the process.
 
     The second must end it even while a handler blocks the event loop, so it is left to the kernel,
     and the first is taken outside of the loop.
     """
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping: asyncio.Future[Reason] = loop.create_future()
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
         # Connections have the drain timeout. A handler that blocks the loop, or that goes on after
         # it was cancelled, has `close_timeout` more; then the log shows where it hangs.
         faulthandler.dump_traceback_later(limits.drain_timeout + limits.close_timeout, exit=True)
-        loop.call_soon_threadsafe(stopping.set)
+        loop.call_soon_threadsafe(stopping.set_result, signals[signal.Signals(number)])
 
     for each in signals:
         signal.signal(each, stop)

@@ -4,8 +4,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-_HIGH_WATER: Final = 64 * 1024  # bytes, uvloop's default
-_LOW_WATER: Final = 16 * 1024
+_HIGH_WATER: Final = 64 * 1024  # bytes; as asyncio and uvloop have it
 
 
 class MemoryTransport(asyncio.Transport):
@@ -37,6 +36,7 @@ class MemoryTransport(asyncio.Transport):
         self._closing = False
         self._lost = False
         self._congested = False
+        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
         self._scheduled = False
 
     # As asyncio has it
@@ -54,12 +54,19 @@ class MemoryTransport(asyncio.Transport):
         other._coming.append(bytes(data))
         other._size += len(data)
         other._schedule()
-        if other._size > _HIGH_WATER and not self._congested:
-            self._congested = True
-            self._protocol.pause_writing()
+        self._pause_writer()
 
     def get_write_buffer_size(self) -> int:
         return self._other._size
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high is None:
+            high = _HIGH_WATER if low is None else 4 * low
+        self._high, self._low = high, high // 4 if low is None else low
+        self._pause_writer()
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low, self._high
 
     def can_write_eof(self) -> bool:
         return True
@@ -94,6 +101,11 @@ class MemoryTransport(asyncio.Transport):
 
     # How it works
 
+    def _pause_writer(self) -> None:
+        if self._other._size > self._high and not self._congested:
+            self._congested = True
+            self._protocol.pause_writing()
+
     def _schedule(self) -> None:
         if not self._scheduled and not self._lost:
             self._scheduled = True
@@ -105,7 +117,7 @@ class MemoryTransport(asyncio.Transport):
             return
         if self._coming:
             self._give(self._next_piece())
-            if self._other._congested and self._size <= _LOW_WATER:
+            if self._other._congested and self._size <= self._other._low:
                 self._other._congested = False
                 self._other._protocol.resume_writing()
             self._schedule()

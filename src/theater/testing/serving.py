@@ -7,15 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from theater.app import Theater, bind
 from theater.client import ClientConnection
 from theater.client.connection import Url
-from theater.config import Manifest, load_manifests
+from theater.config import Served, manifests_of
 from theater.contract import Headers
 from theater.limits import Limits
-from theater.native.actor import Actor
 from theater.testing.clock import VirtualClock
 from theater.testing.memory import MemoryTransport, link
-
-Served = type[Actor] | Manifest | str
-"""What can be served: an actor class, a manifest, or what `theater run` takes."""
 
 
 class Server:
@@ -41,7 +37,7 @@ async def serve(
         path, instance: for actor classes, as in a manifest's handler.
         limits: what the server allows.
     """
-    theater = Theater(_manifests(served, path, instance), limits)
+    theater = Theater(manifests_of(served, path, instance, limits), limits)
     sock = bind("127.0.0.1", 0)
     await theater.start(sock)
     try:
@@ -118,22 +114,10 @@ async def stage(
     takes longer than a second of real time.
     """
     clock = VirtualClock()
-    theater = Theater(_manifests(served, path, instance), limits, clock=clock)
+    theater = Theater(manifests_of(served, path, instance, limits), limits, clock=clock)
     try:
         yield Stage(theater, clock)
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await theater.stop()
-
-
-def _manifests(served: Iterable[Served], path: str, instance: str) -> list[Manifest]:
-    manifests = []
-    for each in served:
-        if isinstance(each, Manifest):
-            manifests.append(each)
-        elif isinstance(each, str):
-            manifests += load_manifests([each])
-        else:
-            manifests.append(Manifest.of(each, path, instance))
-    return manifests

@@ -62,7 +62,7 @@ def test_headers(theater: Theater, peer: str) -> None:
 
 def test_a_message_that_is_too_large(theater: Theater, peer: str) -> None:
     done = theater("connect", peer, "--max-message", "4", "--send", "hello")
-    assert b"1009 (message too big): a message of more than 4 bytes" in done.stderr
+    assert b"1009 (message too big): a message of 5 bytes, at most 4 are allowed" in done.stderr
     assert (done.returncode, done.stdout) == (1, b"")
 
 

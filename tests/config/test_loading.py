@@ -8,7 +8,9 @@ import pytest
 from theater import Actor, Request, Response
 from theater.config import Manifest, load_manifests
 from theater.errors import ConfigError, Mistake
+from theater.limits import Limits
 from theater.runtime.address import TYPE_NAME
+from theater.runtime.ports import Batch
 
 SCRIPT = """\
 from theater import Actor, Request, Response
@@ -20,6 +22,10 @@ class Site(Actor):
     def handle_request(self, request: Request) -> Response:
         return Response()
 
+class Gatherer(Actor):
+    def handle_batch(self, batch):
+        pass
+
 class Plain:
     pass
 
@@ -28,6 +34,7 @@ number = 5
 
 HANDLER = '[[handlers]]\ntype = "websocket-server"\npath = "/x"\n'
 HEAD = 'name = "room"\npython = "room.py:Room"\n'
+GATHERER = 'name = "gatherer"\npython = "room.py:Gatherer"\n'
 SITE = 'name = "site"\npython = "room.py:Site"\n'
 
 Write = Callable[..., str]
@@ -69,13 +76,54 @@ def test_manifest(write: Write) -> None:
     assert manifest.actor.__name__ == "Site"
     websocket, http = manifest.routes
     assert (websocket.kind, websocket.pattern.text) == ("websocket-server", "/rooms/{room}")
-    assert (websocket.actor, websocket.instance, websocket.max_message) == ("site", "{room}", 100)
-    assert (http.kind, http.methods, http.instance, http.max_message) == (
-        "http-server",
-        ("GET", "M-SEARCH"),
-        "",
-        0,
+    assert (websocket.actor, websocket.instance) == ("site", "{room}")
+    assert (http.kind, http.methods, http.instance) == ("http-server", ("GET", "M-SEARCH"), "")
+    assert manifest.route_limits == ({"max_message": 100}, {})
+    assert (manifest.limits, manifest.server) == ({}, None)
+
+
+def test_everything_a_handler_can_have(write: Write) -> None:
+    file = write(
+        GATHERER
+        + HANDLER
+        + 'origins = ["https://example.org:8443", "https://*.example.org", "*", "null"]\n'
+        + 'batch = { max_wait = 1 }\nanswers = { ping = "pong" }\nmessages = "whole"\n'
+        + "max_lifetime = 3600\ncompression = false\nslow_reader = 'block'\n"
+        + WEB
+        + 'path = "/y"\nmessages = "stream"\n'
     )
+    [manifest] = load_manifests([file])
+    whole, stream = manifest.routes
+    assert whole.origins == ("https://example.org:8443", "https://*.example.org", "*", "null")
+    assert (whole.batch, whole.answers, whole.stream) == (Batch(64, 1.0), {"ping": "pong"}, False)
+    assert (stream.origins, stream.batch, stream.answers, stream.stream) == ((), None, {}, True)
+    settings = {"max_lifetime": 3600.0, "compression": False, "slow_reader": "block"}
+    assert manifest.route_limits == (settings, {})
+
+
+def test_an_empty_batch_has_the_defaults(write: Write) -> None:
+    [manifest] = load_manifests([write(GATHERER + HANDLER + "batch = {}\n")])
+    assert manifest.routes[0].batch == Batch(64, 0.0)
+
+
+def test_limits_and_server(write: Write) -> None:
+    file = write(
+        HEAD
+        + "[limits]\nhandler_timeout = 5\n"
+        + '[server]\nhosts = ["example.org", "*.example.org", "[::1]"]\n'
+        + 'trusted_proxies = ["10.0.0.0/8", "::1", "unix"]\nproxy_protocol = true\n'
+        + "[server.limits]\nmax_connections = 500\ndrain_window = 0\n"
+        + HANDLER
+    )
+    [manifest] = load_manifests([file])
+    assert manifest.limits == {"handler_timeout": 5.0}
+    assert manifest.server is not None
+    assert manifest.server.limits == {"max_connections": 500, "drain_window": 0.0}
+    assert manifest.server.policy == {
+        "hosts": ("example.org", "*.example.org", "[::1]"),
+        "trusted_proxies": ("10.0.0.0/8", "::1", "unix"),
+        "proxy_protocol": True,
+    }
 
 
 def test_folder_with_a_manifest(write: Write, tmp_path: Path) -> None:
@@ -156,7 +204,7 @@ ONE: dict[str, tuple[str, str, str, str]] = {
         HEAD + HANDLER + 'methods = ["GET"]\n',
         H0 + "methods",
         "an unknown key",
-        "only type, path, instance, max_message",
+        "only type, path, instance, origins, messages, batch, answers, the limits of connections",
     ),
     "max_message for http": (
         SITE + HTTP + "max_message = 5\n",
@@ -207,7 +255,7 @@ ONE: dict[str, tuple[str, str, str, str]] = {
         'name = "a"\npython = "room.py:Rooom"\n' + HANDLER,
         "python",
         "no 'Rooom' in room.py",
-        "one of its actors: Room, Site",
+        "one of its actors: Room, Site, Gatherer",
     ),
     "class no actor": (
         'name = "a"\npython = "room.py:Plain"\n' + HANDLER,
@@ -279,6 +327,186 @@ ONE: dict[str, tuple[str, str, str, str]] = {
     "max_message text": (HEAD + HANDLER + 'max_message = "1"\n', H0 + "max_message", "'1'", "bytes"),
     "max_message a boolean": (HEAD + HANDLER + "max_message = true\n", H0 + "max_message", "True", "bytes"),
     "max_message a float": (HEAD + HANDLER + "max_message = 1.5\n", H0 + "max_message", "1.5 (a", "bytes"),
+    "limits no table": ("limits = 5\n" + HEAD + HANDLER, "limits", "5 (a number)", "a table"),
+    "misspelt limit": (
+        HEAD + "limits.mesage_rate = 5\n" + HANDLER,
+        "limits.mesage_rate",
+        "an unknown key",
+        "'message_rate' perhaps",
+    ),
+    "limit of the server for an actor": (
+        HEAD + "limits.max_connections = 5\n" + HANDLER,
+        "limits.max_connections",
+        "a limit of the server",
+        "it in [server.limits]",
+    ),
+    "limit of the server for a handler": (
+        HEAD + HANDLER + "max_head = 5\n",
+        H0 + "max_head",
+        "a limit of the server",
+        "it in [server.limits]",
+    ),
+    "limit of an actor for a handler": (
+        HEAD + HANDLER + "handler_timeout = 5\n",
+        H0 + "handler_timeout",
+        "a limit of actors",
+        "it in [limits]",
+    ),
+    "limit that is too small": (
+        HEAD + "limits.compression_window = 8\n" + HANDLER,
+        "limits.compression_window",
+        "8 (a number)",
+        "a whole number of bits from 9 to 15",
+    ),
+    "time that is no time": (
+        HEAD + "limits.handler_timeout = 0\n" + HANDLER,
+        "limits.handler_timeout",
+        "0 (a number)",
+        "a number of seconds above 0",
+    ),
+    "without end": (
+        HEAD + "limits.handler_timeout = inf\n" + HANDLER,
+        "limits.handler_timeout",
+        "inf (a number)",
+        "a number of seconds above 0",
+    ),
+    "time that may be 0": (
+        HEAD + "server.limits.drain_window = -1\n" + HANDLER,
+        "server.limits.drain_window",
+        "-1 (a number)",
+        "a number of seconds, at least 0",
+    ),
+    "limit that may be none": (
+        HEAD + "limits.max_lifetime = false\n" + HANDLER,
+        "limits.max_lifetime",
+        "False (a boolean)",
+        "a number of seconds above 0",
+    ),
+    "limit no boolean": (
+        HEAD + "limits.compression = 1\n" + HANDLER,
+        "limits.compression",
+        "1 (a number)",
+        "true or false",
+    ),
+    "limit of few words": (
+        HEAD + HANDLER + 'rate_action = "wait"\n',
+        H0 + "rate_action",
+        "'wait'",
+        "one of close, delay, drop",
+    ),
+    "limit without a unit": (
+        HEAD + HANDLER + "compression_level = 0\n",
+        H0 + "compression_level",
+        "0 (a number)",
+        "a whole number from 1 to 9",
+    ),
+    "server no table": ("server = 5\n" + HEAD + HANDLER, "server", "5 (a number)", "a table"),
+    "unknown key of the server": (
+        HEAD + "server.x = 1\n" + HANDLER,
+        "server.x",
+        "an unknown key",
+        "only hosts, trusted_proxies, proxy_protocol, limits",
+    ),
+    "unknown limit of the server": (
+        HEAD + "server.limits.zzz = 1\n" + HANDLER,
+        "server.limits.zzz",
+        "an unknown key",
+        "only the limits of the server",
+    ),
+    "hosts no list": (HEAD + 'server.hosts = "a"\n' + HANDLER, "server.hosts", "'a'", "a list, each a host"),
+    "host with a port": (
+        HEAD + 'server.hosts = ["a", "b:80"]\n' + HANDLER,
+        "server.hosts[1]",
+        "'b:80'",
+        "without a port",
+    ),
+    "host a URL": (HEAD + 'server.hosts = ["http://a"]\n' + HANDLER, "server.hosts[0]", "'http://a'", "a ho"),
+    "proxy a name": (
+        HEAD + 'server.trusted_proxies = ["proxy"]\n' + HANDLER,
+        "server.trusted_proxies[0]",
+        "'proxy'",
+        "an IP address, a network such as '10.0.0.0/8', or 'unix'",
+    ),
+    "proxy a network with a host": (
+        HEAD + 'server.trusted_proxies = ["10.0.0.1/8"]\n' + HANDLER,
+        "server.trusted_proxies[0]",
+        "'10.0.0.1/8'",
+        "an IP address, a network",
+    ),
+    "proxy_protocol no boolean": (
+        HEAD + "server.proxy_protocol = 1\n" + HANDLER,
+        "server.proxy_protocol",
+        "1 (a number)",
+        "true or false",
+    ),
+    "proxy_protocol of nobody": (
+        HEAD + "server.proxy_protocol = true\n" + HANDLER,
+        "server.proxy_protocol",
+        "true without trusted_proxies",
+        "the proxies that send it there",
+    ),
+    "origins no list": (HEAD + HANDLER + 'origins = "*"\n', H0 + "origins", "'*'", "a list, each an origin"),
+    "origin with a path": (
+        HEAD + HANDLER + 'origins = ["https://example.org/"]\n',
+        H0 + "origins[0]",
+        "'https://example.org/'",
+        "an origin such as 'https://example.org'",
+    ),
+    "origin a host": (HEAD + HANDLER + 'origins = ["a"]\n', H0 + "origins[0]", "'a'", "an origin such as"),
+    "origin no text": (HEAD + HANDLER + "origins = [1]\n", H0 + "origins[0]", "1 (a number)", "an origin"),
+    "wildcard inside": (
+        HEAD + HANDLER + 'origins = ["https://a.*.org"]\n',
+        H0 + "origins[0]",
+        "'https://a.*.org'",
+        "an origin such as",
+    ),
+    "messages no text": (HEAD + HANDLER + "messages = 1\n", H0 + "messages", "1 (a number)", "whole or stre"),
+    "messages another word": (HEAD + HANDLER + 'messages = "x"\n', H0 + "messages", "'x'", "whole or stream"),
+    "batch no table": (GATHERER + HANDLER + "batch = true\n", H0 + "batch", "True (a boolean)", "a table"),
+    "batch with another key": (
+        GATHERER + HANDLER + "batch = { x = 1 }\n",
+        H0 + "batch.x",
+        "an unknown key",
+        "only max_messages, max_wait",
+    ),
+    "batch of none": (
+        GATHERER + HANDLER + "batch = { max_messages = 0 }\n",
+        H0 + "batch.max_messages",
+        "0 (a number)",
+        "a whole number of messages, at least 1",
+    ),
+    "batch that waits less than not": (
+        GATHERER + HANDLER + "batch = { max_wait = -1 }\n",
+        H0 + "batch.max_wait",
+        "-1 (a number)",
+        "a number of seconds, at least 0",
+    ),
+    "batch without handle_batch": (
+        HEAD + HANDLER + "batch = {}\n",
+        H0 + "batch",
+        "it, but Room has no handle_batch",
+        "a class that defines handle_batch",
+    ),
+    "batch of streams": (
+        GATHERER + HANDLER + 'batch = {}\nmessages = "stream"\n',
+        H0 + "batch",
+        "it beside messages = 'stream'",
+        "one of the two",
+    ),
+    "answers to streams": (
+        HEAD + HANDLER + 'answers = { a = "b" }\nmessages = "stream"\n',
+        H0 + "answers",
+        "it beside messages = 'stream'",
+        "one of the two",
+    ),
+    "answers no table": (HEAD + HANDLER + 'answers = "a"\n', H0 + "answers", "'a'", "a table"),
+    "answer no text": (HEAD + HANDLER + "answers = { a = 1 }\n", H0 + "answers.a", "1 (a number)", "a text"),
+    "low water above high water": (
+        HEAD + HANDLER + "send_low_water = 65536\n",
+        H0 + "send_low_water",
+        "65536",
+        "less than send_high_water (65536)",
+    ),
     "one path twice": (
         HEAD + HANDLER + HANDLER,
         "handlers[1].path",
@@ -414,6 +642,20 @@ def test_one_path_in_two_manifests(write: Write) -> None:
             two, "handlers[0].path", f"'/{{b}}', which handlers[0] of {one} serves already", "another path"
         )
     ]
+
+
+def test_one_server_table_at_most(write: Write) -> None:
+    one = write(HEAD + "server.hosts = []\n" + HANDLER)
+    two = write(SITE + "[server]\n" + HANDLER.replace("/x", "/y"), "other.toml")
+    expected = Mistake(two, "server", f"it in {one}, too", "one [server] for all manifests")
+    assert mistakes(one, two) == [expected]
+
+
+def test_limits_are_compared_with_what_the_server_will_be_given(write: Write) -> None:
+    file = write(HEAD + "limits.send_low_water = 100_000\n" + HANDLER)
+    assert len(mistakes(file)) == 1
+    limits = Limits(send_high_water=200_000)
+    assert load_manifests([file], limits)[0].limits == {"send_low_water": 100_000}
 
 
 def test_one_path_may_have_both_kinds(write: Write) -> None:

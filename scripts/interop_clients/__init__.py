@@ -1,0 +1,1 @@
+"""What `scripts/interop` is made of: the referee, the features, the clients, and the tap between them."""

@@ -1,5 +1,7 @@
 """Theater: a server for real-time applications. Every WebSocket connection talks to an actor."""
 
+from typing import TYPE_CHECKING
+
 from theater.contract import (
     Accept,
     Binary,
@@ -28,6 +30,9 @@ from theater.native.actor import Actor
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
 from theater.runtime.ports import Deliveries
+
+if TYPE_CHECKING:
+    from theater.app import asgi
 
 __version__ = "0.1.0"
 
@@ -58,4 +63,14 @@ __all__ = [
     "Stream",
     "Text",
     "UpgradeRequest",
+    "asgi",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Finds `asgi`, which brings the whole server with it, when it is first asked for."""
+    if name != "asgi":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from theater.app import asgi
+
+    return asgi

@@ -54,7 +54,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         slow_reader: what happens when more than `max_send_queue` or `max_send_messages` wait.
         message_rate: incoming messages a second, pings and pongs included.
         message_burst: messages that may come at once; as many as in a second, if 0.
-        byte_rate: incoming bytes a second.
+        byte_rate: incoming bytes a second; where compression was agreed on, those of inflated messages
+            count as well.
         byte_burst: bytes that may come at once; as many as in a second, if 0.
         rate_action: what happens to more than that.
         ping_interval: seconds of silence from the client after which it is pinged.
@@ -69,7 +70,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         compression_level: of zlib, 1 to 9.
         compression_window: bits of the largest window that is kept for a direction, 9 to 15.
         max_inflation: an incoming message may be this many times larger inflated than compressed,
-            once it is larger than 64 KiB; otherwise 1009.
+            once it is larger than 1 MiB; otherwise 1009.
     """
 
     max_message: Count = 1024 * 1024

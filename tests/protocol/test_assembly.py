@@ -185,35 +185,35 @@ def test_too_many_fragments_are_too_many_compressed_too(role: Role) -> None:
 
 @both_roles
 def test_what_inflates_too_well_is_refused(role: Role) -> None:
-    limits: dict[str, Any] = {"max_message": MIB, "max_frame": MIB, "max_inflation": 20}
-    # Up to 64 KiB may come from however few.
-    good = Packer().pack(bytes(65536))
-    assert feed(opened(role, deflate=KEEPS, **limits), packed(role, good)) == [Binary(bytes(65536))]
-    bad = Packer().pack(bytes(65537))
+    limits: dict[str, Any] = {"max_message": 4 * MIB, "max_inflation": 20}
+    # Up to 1 MiB may come from however few.
+    good = Packer().pack(bytes(MIB))
+    assert feed(opened(role, deflate=KEEPS, **limits), packed(role, good)) == [Binary(bytes(MIB))]
+    bad = Packer().pack(bytes(MIB + 1))
     found = fault(opened(role, deflate=KEEPS, **limits), packed(role, bad))
     assert found.reason is Reason.MESSAGE_TOO_BIG
     assert found.problem == (
-        f"{len(bad):,} bytes inflated to at least 65,537, at most 20 times as many are allowed"
+        f"{len(bad):,} bytes inflated to at least 1,048,577, at most 20 times as many are allowed"
     )
-    noise = random.Random(1).randbytes(20_000)
-    fine = noise + bytes(300_000)
+    noise = random.Random(1).randbytes(100_000)
+    fine = noise + bytes(1_500_000)
     assert feed(opened(role, deflate=KEEPS, **limits), packed(role, Packer().pack(fine))) == [Binary(fine)]
 
 
 @both_roles
 @both_modes
 def test_a_limit_is_met_by_the_same_byte_however_the_bytes_come(role: Role, stream: bool) -> None:
-    data = packed(role, Packer().pack(b"ab" * 50_000))
-    limits: dict[str, Any] = {"max_message": 70_000, "max_frame": MIB, "max_stream": 70_000}
+    data = packed(role, Packer().pack(b"ab" * 800_000))
+    limits: dict[str, Any] = {"max_message": 1_400_000, "max_stream": 1_400_000}
     for inflation in (10, 100_000):
         found = []
         for size in (1, 7, 1000, len(data)):
             machine = opened(role, stream=stream, deflate=KEEPS, **{**limits, "max_inflation": inflation})
             found.append(joined(feed(machine, *[data[i : i + size] for i in range(0, len(data), size)])))
         assert all(events == found[0] for events in found)
-        size = 65_536 if inflation == 10 else 70_000
+        size = MIB if inflation == 10 else 1_400_000
         if stream:
-            assert found[0][0] == Chunk((b"ab" * 50_000)[:size], False)
+            assert found[0][0] == Chunk((b"ab" * 800_000)[:size], False)
 
 
 @both_roles

@@ -73,7 +73,8 @@ def serve(
     if options.certificate is not None and options.key is not None:
         _check_proxies(manifests)
         certificate = Certificate(options.certificate, options.key)
-    uvloop.run(_serve(manifests, sock, endpoint, options, certificate, signals))
+    with Watchdog():
+        uvloop.run(_serve(manifests, sock, endpoint, options, certificate, signals))
 
 
 def _check_proxies(manifests: list[Manifest]) -> None:
@@ -94,7 +95,6 @@ async def _serve(
 ) -> None:
     theater = Theater(manifests, health=options.health, metrics=options.metrics)
     stopping = _stop_on(signals, theater.limits)
-    Watchdog().start()
     if certificate is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, certificate)
     try:

@@ -24,18 +24,22 @@ class Watchdog:
     """Looks once a second whether a turn blocks the loop, and raises `HandlerTimeout` in the handler
     when it has done so for `handler_timeout`.
 
-    It costs nothing in between. A handler that is inside of a C function, such as `time.sleep` or a
-    regular expression, is reached when that returns.
+    It does so as a context manager, and costs nothing in between. A handler that is inside of a C
+    function, such as `time.sleep` or a regular expression, is reached when that returns.
     """
 
     def __init__(self) -> None:
         self._turn: tuple[FrameType, float] | None = None  # the one seen last, and its deadline
         self._since = 0.0  # when it was seen first
 
-    def start(self) -> None:
+    def __enter__(self) -> None:
         """Begins to look; to be called in the main thread."""
         signal.signal(signal.SIGALRM, self._look)
         signal.setitimer(signal.ITIMER_REAL, _EVERY, _EVERY)
+
+    def __exit__(self, *_: object) -> None:
+        """Looks no more. The signal would kill a process that has put its handlers away."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _look(self, _number: int, frame: FrameType | None) -> None:
         caller = frame

@@ -22,6 +22,7 @@ from theater.protocol.machine import Machine, Role, State
 _QUEUE: Final = 16  # messages that wait for `receive` before the socket is no longer read
 _LAST_REPLIES: Final = 0.25  # seconds to reply to what came before a close frame
 _GOODBYE: Final = 5.0  # seconds for the server to end the connection after it
+_FRAGMENT: Final = 64  # bytes of a large message's fragments that are still taken, on average
 _QUOTED: Final = 200  # bytes of a refusal's body that are told
 
 
@@ -142,7 +143,11 @@ class ClientConnection(asyncio.Protocol):
         self._place = place
         self._request_headers = headers
         self._subprotocols = subprotocols
-        self._limits = ConnectionLimits(max_message=max_message, compression=compression)
+        self._limits = ConnectionLimits(
+            max_message=max_message,
+            max_fragments=max(ConnectionLimits().max_fragments, max_message // _FRAGMENT),
+            compression=compression,
+        )
         self._machine = Machine(Role.CLIENT, self._limits)  # another when the server has answered
         self._key = base64.b64encode(secrets.token_bytes(16)).decode()
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)

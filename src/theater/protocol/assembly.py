@@ -15,7 +15,7 @@ BATCH: Final = 64
 """Events of one `receive`. A full mailbox can stop the reader that often, so it overshoots by no more."""
 
 _STEP: Final = 16 * 1024  # bytes that are inflated at a time; a chunk of a compressed message has no more
-_FREE: Final = 64 * 1024  # bytes of a compressed message that may come out of however few
+_FREE: Final = 1024 * 1024  # bytes of a compressed message that may come out of however few
 _NO_PARTS: Final[list[str] | list[bytes]] = []  # shared by all connections between messages; never filled
 
 

@@ -166,9 +166,16 @@ class WebSocketConnection(Outgoing, asyncio.BufferedProtocol):
 
     def _take(self, event: Output) -> None:
         match event:
-            case Text() | Binary() | Ping():
+            case Text() | Binary():
                 self._counters.messages_in += 1
                 self._keepalive.active = self._wheel.now
+                self._throttle.messages -= 1
+                if self._machine.deflate is not None:
+                    self._throttle.size -= _size(event)  # inflating takes time, too
+                if self._within_rate(event):
+                    self._deliver(Received(event))
+            case Ping():
+                self._counters.messages_in += 1
                 self._throttle.messages -= 1
                 if self._within_rate(event):
                     self._deliver(Received(event))
@@ -200,6 +207,8 @@ class WebSocketConnection(Outgoing, asyncio.BufferedProtocol):
             )
         self._stream = None if chunk.last else stream
         self._streamed += size
+        if self._machine.deflate is not None:
+            self._throttle.size -= size
         self._keepalive.active = self._wheel.now
         stream.feed(chunk.data, chunk.last)
         if first:

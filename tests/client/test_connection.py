@@ -369,14 +369,14 @@ async def test_compressed_messages_arrive() -> None:
         assert await connection.receive() == Binary(LARGE.text.encode())
 
 
-@pytest.mark.parametrize("size", [100_000, 2_000_000])
-async def test_a_server_cannot_send_a_bomb(size: int) -> None:
+@pytest.mark.parametrize("maximum", [1_000_000, 16_000_000], ids=["too large", "inflates too well"])
+async def test_a_server_cannot_send_a_bomb(maximum: int) -> None:
     async def behave(peer: Peer) -> None:
-        await peer.upgrade(extra=DEFLATE, behind=frame(BINARY, Packer().pack(bytes(size)), rsv=4))
+        await peer.upgrade(extra=DEFLATE, behind=frame(BINARY, Packer().pack(bytes(2_000_000)), rsv=4))
         await goodbye(peer)
 
     async with listening(behave) as url:
-        connection = await connect(url)
+        connection = await connect(url, max_message=maximum)
         with pytest.raises(ConnectionEnded) as error:
             await connection.receive()
     assert error.value.code == 1009
@@ -595,6 +595,22 @@ async def test_server_that_breaks_the_protocol_is_told_so(data: bytes, code: int
     assert error.value.code == code
     assert error.value.reason
     assert [(first, payload[:2]) for first, payload in told] == [(0x88, code.to_bytes(2, "big"))]
+
+
+async def test_a_large_message_may_come_in_many_fragments() -> None:
+    fragments = frame(BINARY, b"x", fin=False) + frame(CONTINUATION, b"x", fin=False) * 20_000
+
+    async def behave(peer: Peer) -> None:
+        await peer.upgrade(behind=fragments + frame(CONTINUATION))
+        await goodbye(peer)
+
+    async with listening(behave) as url:
+        async with await connect(url, max_message=2 * 1024 * 1024) as connection:
+            assert await connection.receive() == Binary(b"x" * 20_001)
+        connection = await connect(url)
+        with pytest.raises(ConnectionEnded) as error:
+            await connection.receive()
+    assert error.value.code == 1008
 
 
 async def test_server_that_vanishes() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.server.host import DENIAL, Host, Hosted, hosted, scope
 from tests.server.raw import settle
 
+import theater
 from theater import (
     Accept,
     Actor,
@@ -24,6 +26,7 @@ from theater import (
 )
 from theater.app import Theater
 from theater.config import Manifest
+from theater.errors import ConfigError
 from theater.limits import Limits
 from theater.server.admission import Policy
 from theater.server.asgi import AsgiApplication
@@ -68,6 +71,9 @@ DESK = Manifest(
         for kind in ("websocket-server", "http-server")
     ),
 )
+
+
+DESK_AT_HOME = Manifest("home", Desk, (Route("http-server", Pattern("/home"), "home"),))
 
 
 async def answer(application: Hosted, *body: bytes, **changes: Any) -> tuple[int, dict[str, str], bytes]:
@@ -387,6 +393,39 @@ async def test_websocket_path_that_is_asked_by_plain_http() -> None:
         assert (await answer(application))[0] == 426
 
 
+# What can be served
+
+
+async def test_what_asgi_takes() -> None:
+    application = theater.asgi(Desk, "examples/echo", DESK_AT_HOME, path="/desk/{any}", instance="{any}")
+    for path in ("/desk/one", "/home"):
+        host = Host(application, scope("http", path=path))
+        host.put("http.request")
+        await host.ended()
+        assert json.loads(host.sent[1]["body"])["path"] == path
+    host = Host(application, scope(path="/"))
+    host.put("websocket.connect")
+    assert (await host.next())["type"] == "websocket.accept"
+    host.put("websocket.disconnect")
+    await host.ended()
+    await application.stop()
+
+
+async def test_limits_and_policy_that_asgi_takes() -> None:
+    application = theater.asgi(Desk, limits=Limits(max_body=1), policy=Policy(hosts=("b.example",)))
+    for name, status in ((b"a.example", 421), (b"b.example", 413)):
+        host = Host(application, scope("http", headers=[(b"host", name)]))
+        host.put("http.request", body=b"ab")
+        await host.ended()
+        assert host.sent[0]["status"] == status
+    await application.stop()
+
+
+def test_mistakes_are_told_before_anything_is_served() -> None:
+    with pytest.raises(ConfigError):
+        theater.asgi("examples/none")
+
+
 # Its life
 
 
@@ -408,6 +447,17 @@ async def test_scope_that_is_unknown() -> None:
     async with hosted(DESK) as application:
         with pytest.raises(ValueError, match="'webtransport'"):
             await Host(application.application, {"type": "webtransport"}).ended()
+
+
+async def test_access_log_of_the_server_around_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvicorn's settings are of the process, and those of Theater's own use of it are others."""
+    logger = logging.getLogger("uvicorn.access")
+    handler = logging.NullHandler()
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "propagate", True)
+    async with hosted(DESK) as application:
+        await answer(application)
+        assert (logger.handlers, logger.propagate) == ([handler], True)
 
 
 class Counter(Actor):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import pytest
-from tests.server.host import DENIAL, Host, Hosted, hosted
+from tests.server.host import DENIAL, Host, Hosted, hosted, scope
 from tests.server.raw import settle, until
 
 from theater import (
@@ -150,6 +150,27 @@ async def test_refusal_where_the_server_knows_but_403(extensions: dict[str, Any]
         assert await host.next() == {"type": "websocket.close"}
         await host.ended()
         assert host.sent == []
+
+
+async def test_refusal_that_the_server_does_not_take() -> None:
+    async with hosted(recorder(Refusing)) as application:
+        host = Host(application.application, scope(extensions=DENIAL))
+        host.open.clear()
+        host.put("websocket.connect")
+        await settle()
+        assert application.counted == 1
+        await application.later(6)  # close_timeout
+        await host.ended()
+        assert application.counted == 0
+
+
+async def test_refusal_of_a_client_that_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    async with hosted(recorder(Refusing)) as application:
+        host = Host(application.application, scope(extensions=DENIAL))
+        host.failure = OSError("gone")
+        host.put("websocket.connect")
+        await host.ended()
+    assert caplog.records == []
 
 
 async def test_messages_of_a_batch() -> None:
@@ -609,7 +630,7 @@ async def test_stream_that_is_larger_than_what_may_wait() -> None:
         host.text("go")
         assert (await host.next())["code"] == 1011
         await host.ended()
-        assert actor.seen[-1] == Closed(1011, "a message in pieces of more than 70000 bytes")
+        await until(lambda: ends(actor) == [Closed(1011, "a message in pieces of more than 70000 bytes")])
         assert host.sent == []
 
 

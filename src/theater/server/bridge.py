@@ -61,7 +61,8 @@ class AsgiBridge(asyncio.Transport):
         self._reading: asyncio.Task[None]
         self._writing: asyncio.Task[None]
         self._closing = False
-        self._gone: Timer | None = None  # the server takes no more; it has this long to say why
+        self._gone = False  # the server takes no more
+        self._deadline: Timer | None = None
         self._connection: WebSocketConnection | None = None  # as soon as there is one
         self._machine = Machine(Role.CLIENT, _ANY, masking_key=lambda: b"\0\0\0\0")
         # Towards the connection.
@@ -90,8 +91,8 @@ class AsgiBridge(asyncio.Transport):
                 ask()
         finally:
             self._closing = True
-            if self._gone is not None:
-                self._gone.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
             if self._connection is not None:
                 self._connection.connection_lost(None)
             self.slot.release()
@@ -103,6 +104,7 @@ class AsgiBridge(asyncio.Transport):
         else:
             self._leave([{"type": "websocket.close"}])  # ASGI makes it 403
         self.close()
+        self._set_deadline()
 
     # From the client to the actor
 
@@ -204,7 +206,7 @@ class AsgiBridge(asyncio.Transport):
                 await self._arrival.wait()
                 continue
             message, size = self._leaving.popleft()
-            if self._gone is None:
+            if not self._gone:
                 await self._put(message)
             self._size -= size
             if self._congested and self._size <= self._low and self._connection is not None:
@@ -220,8 +222,12 @@ class AsgiBridge(asyncio.Transport):
             pass
         except Exception as error:  # noqa: BLE001  # it is the server's code
             log.warning("the ASGI server did not take a message of type %s: %s", message["type"], error)
-        # The server may still have the client's last words.
-        self._gone = self._clock.call_later(self._limits.close_timeout, self.abort)
+        self._gone = True
+        self._set_deadline()  # the server may still have the client's last words
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self._clock.call_later(self._limits.close_timeout, self.abort)
 
     # As asyncio has it
 

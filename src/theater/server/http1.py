@@ -93,6 +93,7 @@ class Http1Connection(HttpToolsProtocol):
         admission: Admission,
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={}, _loop=loop)
+        self.access_log = False  # said in `Config` it would silence uvicorn in the whole process
         self.slot = NO_SLOT
         self._upgrader = upgrader
         self._admission = admission

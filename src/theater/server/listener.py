@@ -61,7 +61,6 @@ class Listener:
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,
             proxy_headers=False,
             timeout_keep_alive=self._limits.keep_alive,  # type: ignore[arg-type]  # goes to call_later
         )

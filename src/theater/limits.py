@@ -16,7 +16,7 @@ MAX_TAG_LENGTH = 256
 """Characters of one tag."""
 
 MAX_ATTACHMENT = 16 * 1024
-"""Bytes of a connection's attachment, encoded as MessagePack."""
+"""Bytes of a connection's attachment, as JSON in UTF-8."""
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -108,6 +108,8 @@ class ActorLimits(ConnectionLimits, frozen=True, kw_only=True):
             no longer read, and other actors' messages are refused.
         mailbox_low_water: events at which they are read again.
         max_outbox: messages and other effects of one turn; past it the handler gets an exception.
+        max_outbox_bytes: bytes of the messages that one turn sends; a broadcast counts once.
+        max_state: bytes of an actor's state, as JSON in UTF-8.
         handler_timeout: seconds that a handler may take; then it is cancelled, and its turn has failed.
             Each chunk of a streamed message that it takes starts them anew. One that blocks the event
             loop is ended in the same way, in servers that `theater run` has started.
@@ -120,6 +122,8 @@ class ActorLimits(ConnectionLimits, frozen=True, kw_only=True):
     mailbox_high_water: Count = 256
     mailbox_low_water: Annotated[int, msgspec.Meta(ge=0)] = 64
     max_outbox: Count = 10_000
+    max_outbox_bytes: Count = 64 * 1024 * 1024
+    max_state: Count = 1024 * 1024
     handler_timeout: Seconds = 30.0
     upgrade_timeout: Seconds = 10.0
     request_timeout: Seconds = 5.0

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from theater.contract import ConnectionInfo, Headers, Query
-from theater.contract.connection import check_tags, pack_attachment, unpack_attachment
-from theater.limits import MAX_ATTACHMENT, MAX_TAG_LENGTH, MAX_TAGS
+from theater.contract.connection import check_tags
+from theater.limits import MAX_TAG_LENGTH, MAX_TAGS
 
 
 def info() -> ConnectionInfo:
@@ -50,35 +50,3 @@ class TestTags:
     def test_refuses_what_is_no_text(self, tag: Any, kind: str) -> None:
         with pytest.raises(TypeError, match=f"a tag must be text, not {kind}"):
             check_tags([tag])
-
-
-class TestAttachment:
-    @pytest.mark.parametrize(
-        "value", [None, False, 0, "", "ä", b"\xff", 2**63, -1.5, [1, [None]], {"a": {"b": [1]}, 2: b"c"}]
-    )
-    def test_comes_back(self, value: object) -> None:
-        assert unpack_attachment(pack_attachment(value)) == value
-
-    def test_none_is_no_attachment(self) -> None:
-        assert pack_attachment(None) is None
-
-    def test_is_message_pack(self) -> None:
-        assert pack_attachment({"a": [1, None]}) == b"\x81\xa1a\x92\x01\xc0"
-
-    def test_as_large_as_allowed(self) -> None:
-        head = len(b"\xc5\x40\x00")  # of a bin 16
-        packed = pack_attachment(b"a" * (MAX_ATTACHMENT - head))
-        assert packed is not None
-        assert len(packed) == MAX_ATTACHMENT
-
-    def test_refuses_larger(self) -> None:
-        with pytest.raises(ValueError, match=f"at most {MAX_ATTACHMENT} bytes, not {MAX_ATTACHMENT + 3}"):
-            pack_attachment(b"a" * MAX_ATTACHMENT)
-
-    def test_refuses_integers_of_more_than_64_bits(self) -> None:
-        with pytest.raises(ValueError, match="cannot hold"):
-            pack_attachment(2**64)
-
-    def test_refuses_what_is_no_plain_data(self) -> None:
-        with pytest.raises(TypeError, match="unsupported"):
-            pack_attachment({"a": object()})

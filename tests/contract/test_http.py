@@ -109,4 +109,4 @@ class TestAccept:
 
     def test_refuses_attachments(self) -> None:
         with pytest.raises(ValueError, match="an attachment has at most"):
-            Accept(attachment=b"a" * MAX_ATTACHMENT)
+            Accept(attachment="a" * MAX_ATTACHMENT)

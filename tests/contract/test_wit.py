@@ -1,6 +1,8 @@
 """Holds the WIT files and the Python mirror of the contract together."""
 
 import hashlib
+import importlib
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,11 +39,12 @@ class Interface:
     aliases: dict[str, str] = field(default_factory=dict)
     records: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     variants: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
 
     @property
     def types(self) -> set[str]:
-        return {*self.aliases, *self.records, *self.variants}
+        return {*self.aliases, *self.records, *self.variants, *self.enums}
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Parser:
 
     TOKEN = re.compile(r"(?:\s|//.*)*(->|%?[a-z][a-z0-9-]*|[0-9][0-9.]*|\S|$)")
     NAME = re.compile(r"%?([a-z][a-z0-9-]*)")
-    PLAIN = frozenset(("u8", "u16", "u64", "f64", "bool", "string"))
+    PLAIN = frozenset(("u8", "u16", "u32", "u64", "f64", "bool", "string"))
     GENERIC = frozenset(("list", "option", "result", "tuple"))
 
     def __init__(self, text: str) -> None:
@@ -128,6 +131,9 @@ class Parser:
         elif self._accept("variant"):
             name = self._name()
             interface.variants[name] = dict(self._several("{", "}", self._case))
+        elif self._accept("enum"):
+            name = self._name()
+            interface.enums[name] = tuple(self._several("{", "}", self._name))
         elif self._accept("type"):
             name = self._name()
             self._expect("=")
@@ -265,8 +271,8 @@ PLAIN: dict[Any, str] = {
     int: "int",
     float: "f64",
     NoneType: "_",
-    object: "option<list<u8>>",  # plain data, as MessagePack
-    Any: "option<list<u8>>",
+    object: "option<string>",  # plain data, as JSON
+    Any: "option<string>",
 }
 
 
@@ -390,12 +396,12 @@ def plain(value: Any) -> Any:
             return value
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def package() -> Package:
     return read("0.2.0")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def types(package: Package) -> Interface:
     return package.interfaces["types"]
 
@@ -445,6 +451,11 @@ def test_aliases_are_the_classes_that_read_as_plain_values(types: Interface) -> 
     assert plain(types.aliases) == expected | {"connection-id": wit(get_type_hints(ConnectionInfo)["id"])}
 
 
+def test_levels_are_those_of_the_log(types: Interface) -> None:
+    levels = [logging.getLevelName(number).lower() for number in range(10, 50, 10)]
+    assert types.enums == {"level": tuple(levels)}
+
+
 def test_no_class_is_left_out() -> None:
     cases = frozenset[Any]().union(*UNIONS)
     assert [cls for cls in CLASSES if len(wit_fields(cls)) < 2 and cls not in cases] == list(ALIASES)
@@ -455,6 +466,7 @@ def test_exports_are_the_handlers(package: Package) -> None:
 
 
 def test_imports_are_what_an_actor_can_do(package: Package) -> None:
+    package.imports.remove("host")  # Python has that in its standard library
     assert plain(package.functions(package.imports)) == wit_imports()
 
 
@@ -465,7 +477,8 @@ def test_the_page_names_everything(package: Package, types: Interface) -> None:
     assert sorted(name for name, _ in rows) == sorted([*types.types, *functions])
     for _, name in rows:
         first, *rest = name.split(".")
-        found = next(vars(module)[first] for module in (theater, contract, errors) if first in vars(module))
+        modules = (module for module in (theater, contract, errors) if first in vars(module))
+        found = getattr(next(modules, None), first, None) or importlib.import_module(first)
         assert all(hasattr(found, attribute) for attribute in rest), name
 
 

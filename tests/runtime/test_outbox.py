@@ -16,7 +16,7 @@ class Recorded:
 
     def __init__(self, limit: int = 100) -> None:
         self.done: list[Command] = []
-        self.outbox = Outbox(self.done.append, limit)
+        self.outbox = Outbox(self.done.append, limit, 10_000)
         self.outbox.open = True
 
 
@@ -157,7 +157,7 @@ def test_what_a_command_puts_in_belongs_to_the_next_commit() -> None:
         if command == to_actor("first"):
             outbox.put(to_actor("second"))
 
-    outbox = Outbox(execute, 10)
+    outbox = Outbox(execute, 10, 10_000)
     outbox.open = True
     outbox.put(to_actor("first"))
     outbox.commit()

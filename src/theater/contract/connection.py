@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import msgspec
-
 from theater.contract.fields import Headers, Peer, Query
-from theater.limits import MAX_ATTACHMENT, MAX_TAG_LENGTH, MAX_TAGS
+from theater.limits import MAX_TAG_LENGTH, MAX_TAGS
 
 NO_TAGS: frozenset[str] = frozenset()
 
@@ -54,29 +52,3 @@ def check_tags(tags: Iterable[str]) -> frozenset[str]:
         if not 0 < len(tag) <= MAX_TAG_LENGTH:
             raise ValueError(f"a tag has 1 to {MAX_TAG_LENGTH} characters, not {len(tag)}")
     return found
-
-
-def pack_attachment(value: object) -> bytes | None:
-    """Encodes an attachment as MessagePack; None stands for no attachment.
-
-    Plain data comes back as it was: texts, numbers, booleans, bytes, lists and dictionaries.
-    Tuples and sets come back as lists, dates and times as text.
-
-    Raises:
-        TypeError: the value cannot be encoded.
-        ValueError: it is too large, or holds an integer of more than 64 bits.
-    """
-    if value is None:
-        return None
-    try:
-        packed = msgspec.msgpack.encode(value)
-    except (OverflowError, RecursionError) as error:
-        raise ValueError(f"an attachment cannot hold this: {error}") from error
-    if len(packed) > MAX_ATTACHMENT:
-        raise ValueError(f"an attachment has at most {MAX_ATTACHMENT} bytes, not {len(packed)}")
-    return packed
-
-
-def unpack_attachment(packed: bytes | None) -> object:
-    """The reverse of `pack_attachment`."""
-    return None if packed is None else msgspec.msgpack.decode(packed)

@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from theater.contract.connection import check_tags, pack_attachment, unpack_attachment
+from theater.contract.connection import check_tags
 from theater.contract.fields import Headers, Peer, Query
+from theater.contract.plain import pack, unpack
+from theater.limits import MAX_ATTACHMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +122,4 @@ class Accept:
         object.__setattr__(self, "headers", Headers(headers))
         object.__setattr__(self, "tags", check_tags(tags))
         # A copy: the caller may go on to change its own.
-        object.__setattr__(self, "attachment", unpack_attachment(pack_attachment(attachment)))
+        object.__setattr__(self, "attachment", unpack(pack(attachment, "an attachment", MAX_ATTACHMENT)))

@@ -1,8 +1,10 @@
 """Actors written in Python."""
 
 from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
 
 from theater.contract import Accept, Data, Event, Message, Request, Response, UpgradeRequest
+from theater.contract.plain import pack, unpack
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
 from theater.runtime.ports import Behaviour, BehaviourFactory, Context, Deliveries, Reply
@@ -78,6 +80,21 @@ class Actor:
     def connections(self) -> Mapping[int, Connection]:
         """The open connections of this actor by id."""
         return self._context.connections
+
+    @property
+    def state(self) -> Any:
+        """Plain data kept with the actor rather than with this instance, so that it outlives it; None
+        at first.
+
+        A component that takes over after a trap or an upgrade finds what the last turn has kept that
+        succeeded. Each reading gives a new copy: to change it, assign. A turn that raises takes the
+        change back.
+        """
+        return unpack(self._context.state)
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._context.keep(pack(value, "an actor's state", self._context.limits.max_state))
 
     def broadcast(
         self,

@@ -14,6 +14,7 @@ from theater.contract import (
     Event,
     Message,
 )
+from theater.contract.plain import check_size
 from theater.errors import (
     ActorFailed,
     GuestError,
@@ -77,6 +78,7 @@ class Cell(Turns):
     ) -> None:
         super().__init__(address, clock, counters, limits, loop, self._execute)
         self._others = others
+        self._state: str | None = None
 
     def start(self, create: BehaviourFactory) -> None:
         """Makes the instance and runs its `init`; to be called once, before all else."""
@@ -205,6 +207,28 @@ class Cell(Turns):
     def connections(self) -> Mapping[int, Connection]:
         """The actor's open connections by id."""
         return MappingProxyType(self._connections)
+
+    @property
+    def state(self) -> str | None:
+        """What is kept with the actor rather than with its instance, as JSON."""
+        return self._state
+
+    def keep(self, state: str | None) -> None:
+        """Keeps this instead, unless the turn fails.
+
+        Raises:
+            ValueError: it is too large, or no Unicode.
+            LocalError: the turn has done too much.
+        """
+        if state is not None:
+            check_size(state, "an actor's state", self.limits.max_state)
+        before = self._state
+        self.outbox.on_failure(lambda: setattr(self, "_state", before))
+        self._state = state
+
+    def commit(self) -> None:
+        """Lets what the turn has done so far take effect, as if it ended and the next began."""
+        self.outbox.commit()
 
     def broadcast(
         self,

@@ -5,9 +5,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from theater.contract import ConnectionInfo, Message
-from theater.contract.connection import check_tags, pack_attachment, unpack_attachment
+from theater.contract.connection import check_tags
 from theater.contract.http import Accept, UpgradeRequest
+from theater.contract.plain import check_size, pack, unpack
 from theater.errors import LocalError
+from theater.limits import MAX_ATTACHMENT
 from theater.protocol.frames import encode_message
 from theater.runtime.outbox import Outbox
 from theater.runtime.ports import Frame, Wire
@@ -33,7 +35,7 @@ class Connection(ConnectionInfo):
             request.peer,
         )
         self._tags = accept.tags
-        self._attachment = pack_attachment(accept.attachment)
+        self._attachment = pack(accept.attachment, "an attachment", MAX_ATTACHMENT)
         self._outbox = outbox
         self.wire = wire
 
@@ -115,16 +117,36 @@ class Connection(ConnectionInfo):
 
         Each reading gives a new copy: to change it, assign.
         """
-        return unpack_attachment(self._attachment)
+        return unpack(self._attachment)
 
     @attachment.setter
     def attachment(self, value: Any) -> None:
-        before, after = self._attachment, pack_attachment(value)
+        self._keep(pack(value, "an attachment", MAX_ATTACHMENT))
+
+    def _keep(self, text: str | None) -> None:
+        before = self._attachment
         self._outbox.on_failure(lambda: setattr(self, "_attachment", before))
-        self._attachment = after
+        self._attachment = text
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} on {self.path}>"
+
+
+def kept_with(connection: Connection) -> str | None:
+    """A connection's attachment as JSON."""
+    return connection._attachment
+
+
+def keep_with(connection: Connection, attachment: str | None) -> None:
+    """Gives a connection an attachment in JSON.
+
+    Raises:
+        ValueError: it is too large, or no Unicode.
+        LocalError: the turn has done too much.
+    """
+    if attachment is not None:
+        check_size(attachment, "an attachment", MAX_ATTACHMENT)
+    connection._keep(attachment)
 
 
 class OutgoingStream:

@@ -55,22 +55,26 @@ class Mailbox(Generic[T]):
         self.items.appendleft(item)
 
     def withdraw(self, is_it: Callable[[T], bool]) -> bool:
-        """Removes the last item that is meant; says whether there was one."""
+        """Removes the last item that is meant, otherwise as `take`; says whether there was one."""
         for place in reversed(range(len(self.items))):
             if is_it(self.items[place]):
                 del self.items[place]
+                self._resume()
                 return True
         return False
 
     def take(self) -> T:
         """Removes the first item and, at the low-water mark, resumes what was paused."""
         item = self.items.popleft()
-        if self._paused and len(self.items) <= self._low_water:
-            paused, self._paused = self._paused, set()
-            for source in paused:
-                source.resume_reading()
+        self._resume()
         return item
 
     def forget(self, source: Source) -> None:
         """Lets go of a source that is gone."""
         self._paused.discard(source)
+
+    def _resume(self) -> None:
+        if self._paused and len(self.items) <= self._low_water:
+            paused, self._paused = self._paused, set()
+            for source in paused:
+                source.resume_reading()

@@ -1,10 +1,11 @@
 """What an actor does to the world in one turn, kept back until the turn has succeeded."""
 
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
-from theater.contract import Close, Data, Message
+from theater.contract import Close, Data, Message, Text
 from theater.errors import LocalError
 from theater.protocol.frames import encode_message
 from theater.protocol.shared import SharedMessage
@@ -53,19 +54,22 @@ class Outbox:
     Args:
         execute: carries out a command; called at once for those that come when no turn is open.
         limit: commands of one turn.
+        size_limit: bytes of the messages of one turn.
 
     Attributes:
         open: whether a turn is under way.
         entries: what it has done so far.
     """
 
-    __slots__ = ("_execute", "_limit", "entries", "open")
+    __slots__ = ("_execute", "_limit", "_size", "_size_limit", "entries", "open")
 
-    def __init__(self, execute: Callable[[Command], None], limit: int) -> None:
+    def __init__(self, execute: Callable[[Command], None], limit: int, size_limit: int) -> None:
         self.open = False
         self.entries: list[Command | Undo] = []
         self._execute = execute
         self._limit = limit
+        self._size = 0
+        self._size_limit = size_limit
 
     def send(self, wire: Wire, message: Message, key: str | None = None, compress: bool = True) -> None:
         """Sends to one connection; raises what `encode_message` does."""
@@ -94,6 +98,7 @@ class Outbox:
     def commit(self) -> None:
         """Carries out what the turn has done."""
         entries, self.entries = self.entries, []
+        self._size = 0
         last = []
         for entry in entries:
             if isinstance(entry, SendFrame) and entry.last:
@@ -105,6 +110,7 @@ class Outbox:
 
     def drop(self) -> None:
         """Takes back what the turn has done."""
+        self._size = 0
         while self.entries:
             entry = self.entries.pop()
             if isinstance(entry, Undo):
@@ -113,4 +119,22 @@ class Outbox:
     def _keep(self, entry: Command | Undo) -> None:
         if len(self.entries) >= self._limit:
             raise LocalError(f"a turn has at most {self._limit} effects")
+        size = self._size + _size(entry)
+        if size > self._size_limit:
+            raise LocalError(f"a turn sends at most {self._size_limit} bytes")
+        self._size = size
         self.entries.append(entry)
+
+
+def _size(entry: Command | Undo) -> int:
+    match entry:
+        case SendFrame(_, frame):
+            return len(frame.payload)
+        case SendShared(_, message):
+            return message.size
+        case SendToActor(_, message):
+            return len(message.text if isinstance(message, Text) else message.data)
+        case Undo():
+            return 0
+        case _:
+            assert_never(entry)

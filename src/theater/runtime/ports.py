@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import msgspec
 
 from theater.contract import Accept, Data, Event, Message, Request, Response, UpgradeRequest
-from theater.limits import ConnectionLimits
+from theater.limits import ActorLimits, ConnectionLimits
 from theater.protocol.shared import SharedMessage
 from theater.runtime.address import Address
 
@@ -58,8 +58,22 @@ class Context(Protocol):
         """The actor's own address."""
 
     @property
+    def limits(self) -> ActorLimits:
+        """Of this actor."""
+
+    @property
     def connections(self) -> "Mapping[int, Connection]":
         """The actor's open connections by id."""
+
+    @property
+    def state(self) -> str | None:
+        """What is kept with the actor rather than with its instance, as JSON."""
+
+    def keep(self, state: str | None) -> None:
+        """Keeps this instead, unless the turn fails."""
+
+    def commit(self) -> None:
+        """Lets what the turn has done so far take effect, as if it ended and the next began."""
 
     def broadcast(
         self,

@@ -93,7 +93,7 @@ class Turns:
         self.address = address
         self.counters = counters
         self.failed = False
-        self.outbox = Outbox(execute, limits.max_outbox)
+        self.outbox = Outbox(execute, limits.max_outbox, limits.max_outbox_bytes)
         self.task: asyncio.Task[None] | None = None
         self._connections: dict[int, Connection] = {}
         self._clock = clock

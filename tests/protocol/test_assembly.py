@@ -21,6 +21,7 @@ from tests.protocol.wire import (
     joined,
     moved,
     opened,
+    split,
 )
 
 from theater.contract.messages import Binary, Close, Ping, Text
@@ -257,6 +258,20 @@ def test_a_bomb_takes_little_memory(role: Role, stream: bool, inflation: int, cu
     assert events[-1].reason is Reason.MESSAGE_TOO_BIG
     assert largest <= 65536
     assert size <= 16 * MIB
+
+
+@both_roles
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_small_reads_take_little_memory(role: Role, opcode: int) -> None:
+    *reads, last = split(frame(role, opcode, b"abc" * 5000), [3])
+    machine = opened(role, 15_000)
+    tracemalloc.start()
+    try:
+        assert feed(machine, *reads) == []
+        assert tracemalloc.get_traced_memory()[0] < 30_000
+    finally:
+        tracemalloc.stop()
+    assert feed(machine, last) == [Text("abc" * 5000) if opcode == TEXT else Binary(b"abc" * 5000)]
 
 
 # Streaming

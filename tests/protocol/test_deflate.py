@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from theater.errors import LocalError
 from theater.limits import ConnectionLimits
 from theater.protocol.deflate import (
     ContextBudget,
@@ -437,3 +438,18 @@ def test_there_is_no_window_where_nothing_is_kept() -> None:
     assert inflated(inflater, message(compressor(), b"Hello")) == b"Hello"
     assert inflater.window() == b""
     assert Inflater(KEEPS).window() == b""
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        pytest.param("00ff0000ff" + "61" * 100, id="stored"),
+        pytest.param("f248cdc9", id="fixed codes"),
+        pytest.param("0cc6410d00410c03312a", id="head of dynamic codes"),
+    ],
+)
+def test_there_is_no_window_in_the_middle_of_a_block(wire: str) -> None:  # against §7.2.1
+    inflater = Inflater(KEEPS)
+    inflated(inflater, bytes.fromhex(wire))
+    with pytest.raises(LocalError, match="in the middle of a DEFLATE block"):
+        inflater.window()

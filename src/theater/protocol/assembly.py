@@ -16,6 +16,7 @@ BATCH: Final = 64
 
 _STEP: Final = 16 * 1024  # bytes that are inflated at a time; a chunk of a compressed message has no more
 _FREE: Final = 1024 * 1024  # bytes of a compressed message that may come out of however few
+_PART: Final = 1024  # bytes or characters; a smaller part grows, since each takes some 50 bytes more
 _NO_PARTS: Final[list[str] | list[bytes]] = []  # shared by all connections between messages; never filled
 
 
@@ -170,11 +171,13 @@ class Assembly:
             if content or last:
                 events.append(Chunk(content, last))
         else:
-            if content:  # a peer may send empty fragments for ever
-                self._parts.append(content)  # type: ignore[arg-type]
+            parts = self._parts
+            if parts and len(parts[-1]) < _PART:
+                parts[-1] += content  # type: ignore[assignment, operator]
+            elif content:  # a peer may send empty fragments for ever
+                parts.append(content)  # type: ignore[arg-type]
             if last:
                 text = self._kind == Opcode.TEXT
-                parts = self._parts
                 events.append(Text("".join(parts)) if text else Binary(b"".join(parts)))  # type: ignore[arg-type]
         if last:
             self._kind = 0

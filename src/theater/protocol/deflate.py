@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from theater.errors import LocalError
 from theater.limits import ConnectionLimits
 
 Parameters = tuple[tuple[str, str | None], ...]
@@ -29,6 +30,7 @@ _SMALLEST: Final = 9  # that zlib can make
 _BITS: Final = {str(bits): bits for bits in range(8, _LARGEST + 1)}
 
 _TAIL: Final = b"\x00\x00\xff\xff"  # §7.2.1: the end of every message, left out on the wire
+_LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"  # RFC 1951 §3.2.4: one without content
 _MAX_FINAL_BLOCKS: Final = 16  # in one frame: after each of them a context is made anew
 
 
@@ -292,9 +294,15 @@ class Inflater:
         return self._new_context()
 
     def window(self) -> bytes:
-        """What the peer may refer back to, between two messages: at most its window's size."""
+        """What the peer may refer back to, between two messages: at most its window's size.
+
+        Raises:
+            LocalError: the last message ended within a block, against §7.2.1.
+        """
         if self._context is None:
             return b""
+        if not _between_blocks(self._context):
+            raise LocalError("a connection cannot be handed over in the middle of a DEFLATE block")
         return _window(self._context, self._deflate.receive_window)
 
     def _new_context(self, window: bytes = b"") -> "zlib._Decompress":
@@ -302,11 +310,21 @@ class Inflater:
         return zlib.decompressobj(-max(self._deflate.receive_window, _SMALLEST), zdict=window)
 
 
+def _between_blocks(context: "zlib._Decompress") -> bool:
+    """Whether a block may begin here; nothing else ends at once when it meets the last block."""
+    copy = context.copy()
+    try:
+        return not copy.decompress(_LAST_BLOCK) and copy.eof
+    except zlib.error:
+        return False
+
+
 def _window(context: "zlib._Decompress", bits: int) -> bytes:
     """The last bytes that a context has put out; zlib knows them, but Python has no call for that.
 
-    So a copy of it is asked to repeat them: RFC 1951 has a code for "the 258 bytes that came N bytes
-    ago". N must not reach back beyond the first byte, so the largest that does not is looked for.
+    So a copy of it, which must be between two blocks, is asked to repeat them: RFC 1951 has a code
+    for "the 258 bytes that came N bytes ago". N must not reach back beyond the first byte, so the
+    largest that does not is looked for.
     """
     few, many = 0, 1 << max(bits, _SMALLEST)
     while few < many:

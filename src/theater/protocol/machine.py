@@ -138,7 +138,8 @@ class Machine(Receiver):
         The peer's context is taken along; our own begins anew, which a peer does not notice.
 
         Raises:
-            LocalError: a compressed message has arrived in part. Try again when the rest is here.
+            LocalError: a compressed message has arrived in part, or did not end where it must (RFC 7692
+                §7.2.1). Try again when more is here.
         """
         held = [
             (item.first, item.payload, item.compress) if isinstance(item, SharedMessage) else item

@@ -136,8 +136,9 @@ class Receiver(Assembly):
         """Everything that another receiver needs to go on in the middle of a frame.
 
         Raises:
-            LocalError: it is in the middle of a compressed message. zlib's state of that cannot be
-                taken along, only what it keeps between messages.
+            LocalError: it is in the middle of a compressed message, or the last one did not end where
+                it must (RFC 7692 §7.2.1). zlib's state of that cannot be taken along, only what it
+                keeps between messages.
         """
         if self._compressed is not None:
             raise LocalError("a connection cannot be handed over in the middle of a compressed message")

@@ -27,7 +27,7 @@ def execute(command: Command) -> None:
 
 @pytest.fixture
 def outbox() -> Outbox:
-    return Outbox(execute, 100)
+    return Outbox(execute, 100, 100_000)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_tags_and_attachment_that_are_refused_change_nothing(connection: Connect
     with pytest.raises(TypeError):
         connection.tags = "red"
     with pytest.raises(ValueError, match="at most"):
-        connection.attachment = bytes(MAX_ATTACHMENT)
+        connection.attachment = "a" * MAX_ATTACHMENT
     with pytest.raises(TypeError):
         connection.attachment = object()
     assert connection.tags == {"old"}
@@ -116,7 +116,7 @@ def test_tags_and_attachment_that_are_refused_change_nothing(connection: Connect
 def test_tags_and_attachment_of_a_turn_that_has_done_too_much_change_nothing(
     wire: RecordingWire, name: str
 ) -> None:
-    outbox = Outbox(execute, 0)
+    outbox = Outbox(execute, 0, 100_000)
     outbox.open = True
     connection = Connection(7, REQUEST, Accept(tags=["old"], attachment=["old"]), wire, outbox)
     with pytest.raises(LocalError):
@@ -243,7 +243,7 @@ class TestStream:
                 await stream.write(piece)
                 assert len(wire.chunks) == number + 1
         assert wire.chunks == [*((piece, False) for piece in pieces), (last, True)]
-        assert not wire.broken
+        assert wire.broken == []
 
     async def test_waits_while_the_client_does_not_keep_up(
         self, connection: Connection, wire: RecordingWire
@@ -258,27 +258,40 @@ class TestStream:
             await writing
 
     @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, KeyboardInterrupt])
-    async def test_that_is_left_with_an_exception_breaks_the_connection(
-        self, connection: Connection, wire: RecordingWire, error: type[BaseException]
+    @pytest.mark.parametrize("pieces", [[], ["a"], [b"a", b"b"], [""]])
+    async def test_that_is_left_with_an_exception_is_given_up(
+        self,
+        connection: Connection,
+        wire: RecordingWire,
+        error: type[BaseException],
+        pieces: list[str | bytes],
     ) -> None:
+        """The connection can be kept as long as the client has got nothing of the message."""
+
         async def write_and_raise() -> None:
             async with connection.stream() as stream:
-                await stream.write("a")
+                for piece in pieces:
+                    await stream.write(piece)
                 raise error
 
         with pytest.raises(error):
             await write_and_raise()
-        assert wire.broken
-        assert wire.chunks == [("a", False)]
+        assert wire.broken == [bool(pieces)]
+        assert wire.chunks == [(piece, False) for piece in pieces]
 
-    async def test_sends_only_what_can_be_sent(self, connection: Connection, wire: RecordingWire) -> None:
+    @pytest.mark.parametrize("before", [[], ["a"]])
+    async def test_sends_only_what_can_be_sent(
+        self, connection: Connection, wire: RecordingWire, before: list[str]
+    ) -> None:
         async def write_a_number() -> None:
             async with connection.stream() as stream:
+                for piece in before:
+                    await stream.write(piece)
                 await stream.write(1)  # type: ignore[arg-type]
 
         with pytest.raises(InvalidMessage):
             await write_a_number()
-        assert wire.broken
+        assert wire.broken == [bool(before)]
 
     async def test_is_written_to_inside_its_block(self, connection: Connection, wire: RecordingWire) -> None:
         stream = connection.stream()
@@ -298,7 +311,7 @@ class TestStream:
                 async with connection.stream():
                     raise AssertionError
             await stream.write("a")
-        assert not wire.broken
+        assert wire.broken == []
         async with connection.stream() as stream:
             await stream.write("b")
         assert [data for data, _ in wire.chunks] == ["a", "", "b", ""]

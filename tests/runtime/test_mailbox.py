@@ -37,6 +37,30 @@ def test_an_item_put_first_comes_out_first() -> None:
     assert take_all(mailbox) == [7, 0, 1]
 
 
+def test_the_last_item_that_is_meant_can_be_withdrawn() -> None:
+    mailbox = filled(5)
+    assert mailbox.withdraw(lambda item: item in (1, 3))
+    assert list(mailbox.items) == [0, 1, 2, 4]
+    assert mailbox.withdraw(lambda item: item in (1, 3))
+    assert not mailbox.withdraw(lambda item: item in (1, 3))
+    assert take_all(mailbox) == [0, 2, 4]
+
+
+def test_nothing_can_be_withdrawn_from_an_empty_mailbox() -> None:
+    assert not filled(0).withdraw(lambda item: True)
+
+
+def test_what_is_withdrawn_resumes_sources_as_what_is_taken_does() -> None:
+    """Otherwise nothing would, if it was the last item."""
+    source = Feeder()
+    mailbox = filled(4, source, low=1)
+    for _ in range(2):
+        mailbox.withdraw(lambda item: True)
+        assert source.told == ["pause"]
+    mailbox.withdraw(lambda item: True)
+    assert source.told == ["pause", "resume"]
+
+
 @pytest.mark.parametrize(("count", "full"), [(0, False), (3, False), (4, True), (5, True)])
 def test_is_full_from_the_high_mark_on(count: int, full: bool) -> None:
     assert filled(count).full is full

@@ -14,13 +14,22 @@ unhurried = settings(deadline=None)  # the examples are quick; the machines that
 
 
 class Feed:
-    """A stream, and what has been taken of it."""
+    """A stream, and what has become of it.
+
+    Attributes:
+        taken: sizes of the chunks that do not wait any more.
+        progress: how often its reader has got one.
+    """
 
     def __init__(self, *chunks: str | bytes, is_text: bool = True) -> None:
         self.taken: list[int] = []
-        self.stream = IncomingStream(is_text, self.taken.append)
+        self.progress = 0
+        self.stream = IncomingStream(is_text, self.taken.append, self._progress)
         for chunk in chunks:
             self.stream.feed(chunk, last=False)
+
+    def _progress(self) -> None:
+        self.progress += 1
 
 
 async def read(stream: Stream) -> list[Any]:
@@ -60,6 +69,7 @@ class TestReading:
         got = await (task or read(feed.stream))
         assert got == [chunk for chunk in chunks if chunk]
         assert feed.taken == [len(chunk) for chunk in got]
+        assert feed.progress == len(got)
 
     async def test_waits_for_what_has_not_come(self) -> None:
         feed = Feed("a")
@@ -85,11 +95,11 @@ class TestReading:
     async def test_takes_only_what_is_asked_for(self) -> None:
         feed = Feed("aa", "bbb")
         chunks = aiter(feed.stream)
-        assert feed.taken == []
+        assert (feed.taken, feed.progress) == ([], 0)
         assert await anext(chunks) == "aa"
-        assert feed.taken == [2]
+        assert (feed.taken, feed.progress) == ([2], 1)
         assert await anext(chunks) == "bbb"
-        assert feed.taken == [2, 3]
+        assert (feed.taken, feed.progress) == ([2, 3], 2)
 
     async def test_counts_characters_of_text(self) -> None:
         feed = Feed("äöü")
@@ -148,6 +158,16 @@ class TestAbandoning:
         feed.stream.feed("ccc", last=False)
         feed.stream.feed("", last=True)
         assert sum(feed.taken) == 6
+
+    async def test_is_no_progress(self) -> None:
+        """Whoever goes on sending what nobody reads must not give a handler more time."""
+        feed = Feed("a", "b")
+        await anext(aiter(feed.stream))
+        feed.stream.feed("c", last=False)
+        feed.stream.abandon()
+        feed.stream.feed("d", last=True)
+        assert feed.taken == [1, 1, 1, 1]
+        assert feed.progress == 1
 
     async def test_twice_is_harmless(self) -> None:
         feed = Feed("a")

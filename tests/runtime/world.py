@@ -70,7 +70,7 @@ class RecordingWire:
         sent: the messages that left, decoded.
         frames: those of them that came alone or were shared, as they came: key, and leave to compress.
         chunks: the pieces of streamed messages, and whether each was the last.
-        broken: whether a streamed message was given up.
+        broken: for each streamed message that was given up, whether pieces of it had been sent.
         waiting: bytes that wait for the client, which is up to the test; 0 lets everybody go on.
         reading: whether events may come.
         pauses: how often reading was paused.
@@ -82,7 +82,7 @@ class RecordingWire:
         self.frames: list[tuple[str | None, bool]] = []
         self.chunks: list[tuple[str | bytes, bool]] = []
         self.streaming = False
-        self.broken = False
+        self.broken: list[bool] = []
         self.reading = True
         self.pauses = 0
         self.waiting = 0
@@ -111,9 +111,10 @@ class RecordingWire:
         self.chunks.append((data, last))
         self.streaming = not last
 
-    def break_stream(self) -> None:
+    def break_stream(self, begun: bool) -> None:
+        assert self.streaming
         self.streaming = False
-        self.broken = True
+        self.broken.append(begun)
 
     async def writable(self) -> None:
         await self.drained()
@@ -178,8 +179,8 @@ class Client:
             self.cell.gather(self.connection, event, self.batch)
 
     def stream(self, *, is_text: bool = True) -> IncomingStream:
-        """A streamed message begins to arrive; the deadline of its turn is extended with each chunk."""
-        stream = IncomingStream(is_text, lambda _: self.cell.extend_deadline())
+        """A streamed message begins to arrive; its reader gets more time with each chunk."""
+        stream = IncomingStream(is_text, lambda _: None, self.cell.extend_deadline)
         self.cell.receive_stream(self.connection, Received(stream))
         return stream
 
@@ -246,8 +247,19 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def pass_time(world: World, seconds: float) -> None:
+    """Lets time pass, and what falls due happen."""
+    world.clock.advance(seconds)
+    await settle()
+
+
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """The failures of turns that were logged."""
     return [
         record for record in caplog.records if record.name == "theater.actor" and record.levelname == "ERROR"
     ]
+
+
+def raised(records: list[Any]) -> list[BaseException]:
+    """The exceptions of log records."""
+    return [record.exc_info[1] for record in records]

@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import msgspec
 from tests.protocol.wire import read_frames
-from tests.server.raw import Raw, dial
+from tests.server.raw import Raw, dial, handshake, settle, until
 
 from theater import Actor, Binary, Closed, Connection, Event, Received, Text
 from theater.config import Manifest
 from theater.limits import Limits
+from theater.protocol.frames import encode_head
 from theater.runtime.cell import Cell
 from theater.runtime.ports import Reply
 from theater.server.connection import WebSocketConnection
-from theater.testing import MemoryTransport, Server, Stage, link, serve
+from theater.testing import MemoryTransport, Server, Stage, link, serve, stage
 
 _NARROW: Final = 4096  # bytes that each end's kernel may hold; it makes a few times as many of it
 
@@ -91,7 +92,7 @@ def nothing_kept(server: Server | Stage) -> bool:
         and not admission._open
         and not admission._actors
         and not admission._connections
-        and not any(cell.connections or cell.queued for cell in server.theater.system)
+        and not any(cell.connections or cell.queued or cell.task for cell in server.theater.system)
     )
 
 
@@ -100,7 +101,12 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-# Clients that do not read
+# Clients that send a lot, or do not read
+
+
+def bulk(opcode: int, payload: bytes, *, fin: bool = True, rsv: int = 0) -> bytes:
+    """As `client_frame`, for megabytes: the masking key changes nothing."""
+    return encode_head(fin << 7 | rsv << 4 | opcode, len(payload), masked=True) + bytes(4) + payload
 
 
 @asynccontextmanager
@@ -183,3 +189,27 @@ def bare(theater: Stage) -> tuple[MemoryTransport, Sink]:
     sink = Sink()
     client.set_protocol(sink)
     return client, sink
+
+
+@asynccontextmanager
+async def entered(
+    *served: type[Actor] | Manifest, limits: Limits = Limits()
+) -> AsyncIterator[tuple[Stage, MemoryTransport, Sink]]:
+    """A server in memory, and a connection to it that has been upgraded; nothing may be left in the end."""
+    async with stage(*served, limits=limits) as theater:
+        client, sink = bare(theater)
+        client.write(handshake())
+        await settle()
+        yield theater, client, sink
+        client.abort()
+        await later(theater, 10)  # a batch may be waiting
+        await until(lambda: nothing_kept(theater))
+
+
+async def later(theater: Stage, seconds: float) -> None:
+    """Lets time pass, and no more than a second of it between two rounds of the event loop."""
+    for _ in range(int(seconds)):
+        theater.clock.advance(1)
+        await settle()
+    theater.clock.advance(seconds % 1)
+    await settle()

@@ -3,12 +3,19 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.protocol.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, read_frames
+from tests.protocol.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame
+from tests.server.actors import (
+    Recorder,
+    bare,
+    closed,
+    nobody_left,
+    opened,
+    recorder,
+)
 from tests.server.raw import Raw, client_frame, dial, handshake, settle, until
 
 from theater import (
@@ -29,7 +36,7 @@ from theater import (
 from theater.errors import ConnectionEnded
 from theater.limits import Limits
 from theater.runtime.ports import Reply
-from theater.testing import MemoryTransport, Server, Stage, StageConnection, link, serve, stage
+from theater.testing import StageConnection, stage
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -220,8 +227,7 @@ async def test_peer_at_fault_that_never_ends_is_dropped() -> None:
         client.write(b"more")
         await settle()
         theater.clock.advance(0.2)
-        await until(lambda: nobody_left(theater))
-        assert sink.ended
+        await until(lambda: nobody_left(theater) and sink.ended)
     assert len(closed(actor)) == 1
 
 
@@ -428,7 +434,7 @@ async def test_nothing_is_lost_or_reordered_while_the_actor_is_behind(kind: str)
                 [cell] = theater.theater.system
                 most = max(most, cell.queued)
             await until(lambda: len(seen) == count)
-            await until(lambda: len(sink.data) >= len(answers))
+            await until(lambda: len(sink.data.partition(b"\r\n\r\n")[2]) >= len(answers))
             assert [payload.decode() for _, payload in sink.frames] == expected
             client.abort()
             await until(lambda: nobody_left(theater))

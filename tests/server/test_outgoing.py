@@ -580,7 +580,7 @@ async def test_marks_of_the_send_queue_are_events() -> None:
     async with stage(actor, limits=limits) as theater:
         client, sink = bare(theater)
         client.write(handshake())
-        await until(lambda: connections(theater))
+        await until(lambda: sink.data)
         [open_] = connections(theater)
         client.pause_reading()
         for _ in range(9):

@@ -43,13 +43,20 @@ def allowed(limits: ConnectionLimits, seconds: float) -> tuple[float, float]:
     )
 
 
-def arrive(throttle: Throttle, size: int, now: float, *, keep: bool) -> float:
-    """Does what a connection does for a message; gives the seconds to wait."""
+def arrive(throttle: Throttle, size: int, now: float) -> float:
+    """Does what a connection does that is not read beyond its rate; gives the seconds to wait."""
     throttle.messages -= 1
     throttle.size -= size
     if throttle.messages >= 0 and throttle.size >= 0:
         return 0.0
-    return throttle.settle(now, keep)
+    return throttle.settle(now)
+
+
+def admitted(throttle: Throttle, size: int, now: float) -> bool:
+    """Does what a connection does that throws away what is beyond its rate."""
+    throttle.messages -= 1
+    throttle.size -= size
+    return (throttle.messages >= 0 and throttle.size >= 0) or throttle.admits(size, now)
 
 
 class TestDropping:
@@ -63,14 +70,16 @@ class TestDropping:
         through: list[tuple[float, int]] = []
         for wait, size in arrivals:
             now += wait
-            if not arrive(throttle, size, now, keep=False):
+            if admitted(throttle, size, now):
                 through.append((now, size))
+        at_once, bytes_at_once = burst(limits)
         for first in range(len(through)):  # in any interval, not only from the beginning
             for last in range(first, len(through)):
                 part = through[first : last + 1]
-                messages, total = allowed(limits, part[-1][0] - part[0][0])
-                assert len(part) <= messages
-                assert sum(size for _, size in part) <= total
+                seconds = part[-1][0] - part[0][0]
+                assert len(part) <= at_once + limits.message_rate * seconds + ROUNDING
+                total = sum(size for _, size in part)
+                assert total <= bytes_at_once + limits.byte_rate * seconds + ROUNDING
 
     @unhurried
     @given(limits=limits, arrivals=arrivals)
@@ -84,13 +93,32 @@ class TestDropping:
             if size > bytes_at_once / 2:
                 continue
             now += 2 / limits.message_rate + 2 * size / limits.byte_rate
-            assert not arrive(throttle, size, now, keep=False)
+            assert admitted(throttle, size, now)
 
     def test_does_not_charge_what_is_dropped(self) -> None:
         throttle = Throttle(ConnectionLimits(message_rate=1, message_burst=2), 0.0)
-        assert [bool(arrive(throttle, 1, 0.0, keep=False)) for _ in range(100)] == [False] * 2 + [True] * 98
-        assert not arrive(throttle, 1, 1.0, keep=False)
-        assert arrive(throttle, 1, 1.0, keep=False)
+        assert [admitted(throttle, 1, 0.0) for _ in range(100)] == [True] * 2 + [False] * 98
+        assert admitted(throttle, 1, 1.0)
+        assert not admitted(throttle, 1, 1.0)
+
+    def test_charges_neither_bucket_when_the_other_has_too_little(self) -> None:
+        throttle = Throttle(ConnectionLimits(message_rate=1, message_burst=2, byte_rate=100), 0.0)
+        assert not admitted(throttle, 101, 0.0)
+        assert admitted(throttle, 100, 0.0)  # all bytes, and the first message
+        assert not admitted(throttle, 1, 0.0)
+        assert admitted(throttle, 0, 0.0)  # the second message
+        assert not admitted(throttle, 0, 0.5)
+        assert admitted(throttle, 100, 1.0)
+
+    def test_counts_what_came_in_one_read_message_by_message(self) -> None:
+        """A read lowers the count of bytes at once, for all the messages in it."""
+        throttle = Throttle(ConnectionLimits(byte_rate=1000), 0.0)
+        throttle.size -= 100_000
+        through = 0
+        for _ in range(1000):
+            throttle.messages -= 1
+            through += (throttle.messages >= 0 and throttle.size >= 0) or throttle.admits(100, 0.0)
+        assert through == 10
 
 
 class TestDelaying:
@@ -109,11 +137,11 @@ class TestDelaying:
             assert number <= messages
             assert total <= most
             total += size
-            now += arrive(throttle, size, now, keep=True) + ROUNDING
+            now += arrive(throttle, size, now) + ROUNDING
 
     def test_waits_until_the_rate_is_kept_again(self) -> None:
         throttle = Throttle(ConnectionLimits(message_rate=10, message_burst=5), 0.0)
-        waits = [arrive(throttle, 1, 0.0, keep=True) for _ in range(8)]
+        waits = [arrive(throttle, 1, 0.0) for _ in range(8)]
         assert waits == pytest.approx([0, 0, 0, 0, 0, 0.1, 0.2, 0.3])
         assert throttle.wait(0.0) == pytest.approx(0.3)
         assert throttle.wait(0.2) == pytest.approx(0.1)
@@ -121,13 +149,13 @@ class TestDelaying:
 
     def test_by_bytes(self) -> None:
         throttle = Throttle(ConnectionLimits(byte_rate=100, byte_burst=1000), 0.0)
-        assert arrive(throttle, 1000, 0.0, keep=True) == 0
-        assert arrive(throttle, 50, 0.0, keep=True) == pytest.approx(0.5)
+        assert arrive(throttle, 1000, 0.0) == 0
+        assert arrive(throttle, 50, 0.0) == pytest.approx(0.5)
 
 
 def test_there_is_as_much_at_once_as_in_a_second_unless_said_otherwise() -> None:
     throttle = Throttle(ConnectionLimits(message_rate=20), 0.0)
-    assert [bool(arrive(throttle, 0, 0.0, keep=False)) for _ in range(21)] == [False] * 20 + [True]
+    assert [admitted(throttle, 0, 0.0) for _ in range(21)] == [True] * 20 + [False]
 
 
 def test_the_buckets_are_seldom_asked_when_there_is_plenty() -> None:
@@ -138,5 +166,5 @@ def test_the_buckets_are_seldom_asked_when_there_is_plenty() -> None:
         throttle.size -= 64
         if throttle.messages < 0 or throttle.size < 0:
             asked += 1
-            assert throttle.settle(number / 1000, keep=True) == 0
+            assert throttle.settle(number / 1000) == 0
     assert asked < 10

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.protocol.wire import TEXT
 from tests.server.raw import ACCEPT, FIELDS, Answer, client_frame, dial, handshake, request, until
-from tests.server.served import pass_time, served
+from tests.server.served import pass_time, refused, served
 
 from theater import (
     Accept,
@@ -521,9 +521,10 @@ async def test_decision_that_never_comes_is_not_waited_for(caplog: pytest.LogCap
         assert not raw.reader.at_eof()
         await pass_time(clock, 0.2)
         answer = await raw.answer()
-        assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+        assert (answer.status, answer.body) == (503, b"Service Unavailable\n")
         assert await raw.rest() == b""
-    assert len(caplog.records) == 1
+        assert refused(server) == {"overloaded": 1}
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]  # the handler, that it hangs
 
 
 async def test_client_that_vanishes_while_the_actor_decides() -> None:

@@ -218,6 +218,51 @@ def size_of(wheel: Wheel) -> int:
     return sum(len(value) for value in vars(wheel).values() if isinstance(value, dict))
 
 
+class TestFailures:
+    """A check that raises must not stop the clock of all connections."""
+
+    def test_are_logged_and_tried_again_a_minute_later(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = Clock()
+        wheel = Wheel(clock)
+
+        class Failing(Item):
+            def check(self, now: float) -> float:
+                super().check(now)
+                raise ValueError("what")
+
+        failing = Failing(5)
+        others = [Item(5), Item(5), Item(6), Item(30)]
+        for item in (others[0], failing, *others[1:]):
+            wheel.watch(item, item.deadline)
+        clock.advance(60)
+        assert [len(item.checks) for item in others] == [1] * 4
+        assert len(failing.checks) == 1
+        (record,) = caplog.records
+        assert record.name == "theater.server"
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], ValueError)
+        clock.advance(10)
+        assert len(failing.checks) == 2
+        assert failing.checks[1] - failing.checks[0] == pytest.approx(60, abs=2)
+
+    def test_of_what_has_ended_are_not_tried_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = Clock()
+        wheel = Wheel(clock)
+
+        class Ending(Item):
+            def check(self, now: float) -> float:
+                super().check(now)
+                wheel.forget(self)
+                raise ValueError("what")
+
+        item = Ending(5)
+        wheel.watch(item, item.deadline)
+        clock.advance(1000)
+        assert len(item.checks) == 1
+        assert clock.pending == 0
+        assert len(caplog.records) == 1
+
+
 class TestTimer:
     def test_is_one_for_all(self) -> None:
         clock = Clock()

@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from theater.contract import Closed, Congested, Connected, Drained, Error, Event, Received
-from theater.errors import ActorFailed, HandlerTimeout
+from theater.errors import ActorFailed, CallFailed, HandlerTimeout, InstanceEnded
 from theater.limits import ActorLimits
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
@@ -303,7 +303,10 @@ class Turns:
         if self._stopped and isinstance(error, asyncio.CancelledError):
             log.warning("%s was stopped in %s", self.address, what, extra=extra)
         else:
-            log.error("%s failed in %s", self.address, what, exc_info=error, extra=extra)
+            # What a component says needs no traceback: it would only show the host.
+            told = isinstance(error, CallFailed | InstanceEnded)
+            text = f": {error}" if told else ""
+            log.error("%s failed in %s%s", self.address, what, text, exc_info=not told and error, extra=extra)
         if isinstance(error, KeyboardInterrupt):
             raise error
 

@@ -7,13 +7,15 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from theater.config import Manifest, Served, manifests_of, resolve
+from theater.config import ComponentFile, Manifest, Served, manifests_of, resolve
+from theater.config.components import invalid
 from theater.contract import Response
-from theater.errors import Reason
-from theater.limits import Limits
+from theater.errors import ConfigError, InvalidComponent, Reason
+from theater.limits import ActorLimits, Limits
 from theater.native.actor import factory
 from theater.runtime.ports import Clock, LoopClock
 from theater.runtime.system import ActorSystem, ActorType
@@ -26,6 +28,9 @@ from theater.server.listener import Listener
 from theater.server.routing import Router
 from theater.server.sockets import bind, bind_unix
 from theater.server.upgrade import Upgrader
+
+if TYPE_CHECKING:
+    from theater.wasm.kind import Components
 
 __all__ = ["Theater", "asgi", "bind", "bind_unix", "new_ids"]
 
@@ -70,10 +75,8 @@ class Theater:
         clock = clock or LoopClock(loop)
         configuration = resolve(manifests, limits, policy)
         self.limits = _possible(configuration.limits)
-        types = [
-            ActorType(manifest.name, factory(manifest.actor), configuration.actors[manifest.name])
-            for manifest in manifests
-        ]
+        self._components: Components | None = None
+        types = [self._type(manifest, configuration.actors[manifest.name]) for manifest in manifests]
         self.system = ActorSystem(types, clock, self.limits, loop)
         self.admission = Admission(self.limits, configuration.policy, clock)
         self._hub = Hub(loop, clock, self.limits, new_ids())
@@ -107,6 +110,33 @@ class Theater:
                 log.warning("dropped %d connections", dropped)
             await self._hub.until_empty()
             await self.system.stop()
+            if self._components is not None:
+                await self._components.stop()
+
+    @property
+    def has_components(self) -> bool:
+        """Whether `reload` may find something to do."""
+        return self._components is not None
+
+    async def reload(self) -> None:
+        """Puts components in place whose files have changed; actors, state and connections remain."""
+        if self._components is not None:
+            await self._components.reload()
+
+    def _type(self, manifest: Manifest, limits: ActorLimits) -> ActorType:
+        """What makes the actors of a manifest; the one place where it matters what they are."""
+        actor = manifest.actor
+        if not isinstance(actor, ComponentFile):
+            return ActorType(manifest.name, factory(actor), limits)
+        if self._components is None:
+            from theater.wasm.kind import Components  # loads wasmtime, which takes 50 ms
+
+            self._components = Components(self.limits)
+        try:
+            kind = self._components.load(actor.path, actor.grants, actor.execution == "thread", limits)
+        except InvalidComponent as error:
+            raise ConfigError([invalid(manifest, error)]) from None
+        return ActorType(manifest.name, kind.create, limits)
 
     def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:
         pages: dict[str, Callable[[], Response]] = {}

@@ -179,8 +179,11 @@ class _Supervisor:
         try:
             async for changes in awatch(*self._folders, watch_filter=ignored):
                 names = sorted({Path(path).name for _, path in changes})
-                log.info("%s changed; restarting", ", ".join(names))
-                self._changed.set()
+                if all(name.endswith(".wasm") for name in names):
+                    self._tell_child(signal.SIGHUP)  # which replaces it, and keeps its connections
+                else:
+                    log.info("%s changed; restarting", ", ".join(names))
+                    self._changed.set()
         except OSError as error:
             raise StartupError(f"cannot watch for changes: {error}") from error
 

@@ -95,8 +95,14 @@ async def _serve(
 ) -> None:
     theater = Theater(manifests, health=options.health, metrics=options.metrics)
     stopping = _stop_on(signals, theater.limits)
-    if certificate is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, certificate)
+    has_parent = signal.SIGINT not in signals  # which sends SIGHUP when a component has changed
+    if certificate is not None or theater.has_components or has_parent:
+        hangup = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        reloading = loop.create_task(_reload(hangup, theater, certificate), name="reload")
+    else:
+        reloading = None
     try:
         await theater.start(sock, certificate.context if certificate is not None else None)
     except OSError as error:  # taken between bind and listen
@@ -104,18 +110,26 @@ async def _serve(
     shown = endpoint.shown(sock, certificate is not None)
     print(f"Theater {__version__} listening on {shown}", flush=True)
     reason = await stopping
-    if signal.SIGINT in signals:  # otherwise there is a parent, which says so
+    if not has_parent:  # which says so itself
         log.info(STOPPING)
+    if reloading is not None:
+        reloading.cancel()
     await theater.stop(reason)
 
 
-def _reload(certificate: Certificate) -> None:
-    try:
-        certificate.reload()
-    except ConfigError as error:
-        log.error("the certificate stays as it was: %s", error)
-    else:
-        log.info("new connections get the certificate as it is now")
+async def _reload(hangup: asyncio.Event, theater: Theater, certificate: Certificate | None) -> None:
+    """Reads what can be replaced while the server runs, at every SIGHUP."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        if certificate is not None:
+            try:
+                certificate.reload()
+            except ConfigError as error:
+                log.error("the certificate stays as it was: %s", error)
+            else:
+                log.info("new connections get the certificate as it is now")
+        await theater.reload()
 
 
 def _stop_on(signals: Signals, limits: Limits) -> "asyncio.Future[Reason]":

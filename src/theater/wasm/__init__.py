@@ -1,0 +1,1 @@
+"""Actors that are WebAssembly components: the only importer of wasmtime."""

@@ -1,0 +1,231 @@
+"""Components as actors."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from theater.contract import (
+    Accept,
+    Binary,
+    Closed,
+    Congested,
+    Data,
+    Drained,
+    Event,
+    Message,
+    Received,
+    Request,
+    Response,
+    Stream,
+    Text,
+    UpgradeRequest,
+)
+from theater.errors import CallFailed, InstanceEnded, LocalError
+from theater.protocol.handshake import accept_key
+from theater.runtime.address import Address
+from theater.runtime.connection import Connection
+from theater.runtime.ports import Context, Deliveries, Reply
+from theater.wasm.contracts import HttpRequest, WebSocketRequest, WebSocketResponse
+from theater.wasm.instance import Instance
+from theater.wasm.shapes import Failure
+
+if TYPE_CHECKING:
+    from theater.wasm.kind import ComponentType
+
+_FIRST_DELAY: Final = 0.05  # seconds before a new instance, if the last two have come to their end at once
+_LONGEST_DELAY: Final = 5.0
+_NOT_FOUND: Final = Response.text("Not Found\n", 404)
+
+
+class ComponentActor:
+    """An actor whose handlers are the exports of a component of `wit/0.2.0`; a `Behaviour`.
+
+    When its instance has come to its end, or the component has been replaced, the next turn begins
+    with a new instance, which finds the state and the connections that there are.
+
+    Args:
+        kind: what makes instances.
+        context: what the actor can do.
+    """
+
+    def __init__(self, kind: "ComponentType", context: Context) -> None:
+        self._kind = kind
+        self._context = context
+        self._host = kind.program.host(context)
+        self._name = str(context.address)
+        self._instance: Instance | None = None
+        self._ends = 0  # of instances, since a call last succeeded
+
+    # The handlers
+
+    def init(self) -> Awaitable[None]:
+        return self._renew()
+
+    def upgrade_connection(
+        self, request: UpgradeRequest
+    ) -> Accept | Response | None | Awaitable[Accept | Response | None]:
+        if "upgrade-connection" not in self._kind.program.plans:
+            return Accept()
+        return self._call("upgrade-connection", request)  # type: ignore[no-any-return]
+
+    def handle_websocket(self, connection: Connection, event: Event) -> Reply | Awaitable[Reply]:
+        if type(event) is Received and isinstance(event.message, Stream):
+            return self._handle_stream(connection, event.message)
+        if "handle-websocket" not in self._kind.program.plans:
+            return None
+        ended = (connection,) if type(event) is Closed else ()
+        reply = self._call("handle-websocket", *self._arguments(connection, event), ended=ended)
+        if type(reply) is list and len(reply) == 1:
+            return reply[0]  # type: ignore[no-any-return]
+        return reply  # type: ignore[no-any-return]
+
+    def _arguments(self, connection: Connection, event: Event) -> tuple[object, ...]:
+        """Of `handle-websocket`."""
+        return connection.id, event
+
+    async def _handle_stream(self, connection: Connection, stream: Stream) -> None:
+        """Hands over a message piece by piece. Each piece is a turn of its own."""
+        async for chunk in stream:
+            await self._handle_chunk(connection, _data(chunk), last=False)
+        await self._handle_chunk(connection, _data("" if stream.is_text else b""), last=True)
+
+    async def _handle_chunk(self, connection: Connection, chunk: Data, last: bool) -> None:
+        messages = self._call("handle-chunk", connection.id, chunk, last)
+        for message in await messages if type(messages) is CoroutineType else messages:
+            connection.send(message)
+        self._context.commit()
+
+    def handle_batch(self, batch: Deliveries) -> Awaitable[None] | None:
+        ended = [connection for connection, event in batch if type(event) is Closed]
+        events = [(connection.id, event) for connection, event in batch]
+        return self._call("handle-batch", events, ended=ended)  # type: ignore[no-any-return]
+
+    def handle_request(self, request: Request) -> Response | Awaitable[Response]:
+        if "handle-request" not in self._kind.program.plans:
+            return _NOT_FOUND
+        return self._call("handle-request", request)  # type: ignore[no-any-return]
+
+    def handle_message(self, message: Data, sender: Address) -> Data | None | Awaitable[Data | None]:
+        if "handle-message" not in self._kind.program.plans:
+            return None
+        return self._call("handle-message", message, sender)  # type: ignore[no-any-return]
+
+    # Calls
+
+    def _call(self, function: str, *arguments: object, ended: Iterable[Connection] = ()) -> Any:
+        """Calls an export: its result, or an awaitable of that.
+
+        Raises:
+            CallFailed: it returned an error, or something that is not what the contract means.
+            InstanceEnded: it did not return.
+        """
+        host = self._host
+        if ended or host.ended or host.pieces:
+            host.begin(ended)
+        instance = self._instance
+        if instance is None or instance.has_ended or instance.program is not self._kind.program:
+            return self._finish(function, self._call_anew(function, arguments))
+        try:
+            result = instance.call(function, *arguments)
+        except BaseException as error:
+            raise self._failure(function, error) from None
+        if type(result) is CoroutineType:
+            return self._finish(function, result)
+        if type(result) is Failure:
+            raise self._failure(function, result)
+        self._ends = 0
+        return result
+
+    async def _call_anew(self, function: str, arguments: tuple[object, ...]) -> Any:
+        """Makes a new instance, and calls that."""
+        await self._renew()
+        assert self._instance is not None
+        result = self._instance.call(function, *arguments)
+        return await result if type(result) is CoroutineType else result
+
+    async def _finish(self, function: str, call: Awaitable[Any]) -> Any:
+        try:
+            result = await call
+        except BaseException as error:
+            raise self._failure(function, error) from None
+        if type(result) is Failure:
+            raise self._failure(function, result)
+        self._ends = 0
+        return result
+
+    def _failure(self, function: str, error: object) -> BaseException:
+        """What a call that has failed raises."""
+        self._host.fail()
+        if isinstance(error, Failure):
+            return CallFailed(self._name, str(error.error))
+        if isinstance(error, InstanceEnded):
+            self._ends += 1
+        elif isinstance(error, ValueError | TypeError | LocalError):
+            return CallFailed(self._name, f"{function} does not return what the contract means: {error}")
+        assert isinstance(error, BaseException)
+        return error
+
+    async def _renew(self) -> None:
+        """Puts a new instance in the place of the old one, after a while if that ended early.
+
+        Raises:
+            CallFailed: its `init` returned an error.
+            InstanceEnded: it could not be made, or its `init` did not return.
+            MailboxFull: there are too many instances.
+        """
+        if self._instance is not None:
+            self._instance.end()
+            self._instance = None
+        if self._ends > 1:
+            await asyncio.sleep(min(_FIRST_DELAY * 2 ** (self._ends - 2), _LONGEST_DELAY))
+        instance = await self._kind.instance(self._host, self._name)
+        if "init" in instance.program.plans:
+            try:
+                result = instance.call("init")
+                result = await result if type(result) is CoroutineType else result
+                if type(result) is Failure:
+                    raise CallFailed(self._name, str(result.error))
+            except BaseException:
+                instance.end()
+                raise
+        self._instance = instance
+
+
+class OldComponentActor(ComponentActor):
+    """The same for a component of `wit/0.1.0`."""
+
+    async def upgrade_connection(self, request: UpgradeRequest) -> Accept | Response | None:
+        if "upgrade-connection" not in self._kind.program.plans:
+            return Accept()
+        key = request.headers["sec-websocket-key"]
+        version = request.headers["sec-websocket-version"]
+        answer = self._call("upgrade-connection", WebSocketRequest(key, version))
+        response: WebSocketResponse | None = await answer if type(answer) is CoroutineType else answer
+        if response is None:
+            return None
+        expected = accept_key(key)
+        if response.sec_websocket_accept != expected:
+            problem = f"sec-websocket-accept must be {expected!r}, not {response.sec_websocket_accept!r}"
+            raise CallFailed(self._name, f"upgrade-connection: {problem}")
+        return Accept()
+
+    def handle_websocket(self, connection: Connection, event: Event) -> Reply | Awaitable[Reply]:
+        if type(event) is Congested or type(event) is Drained:
+            return None  # that contract has no such events
+        return super().handle_websocket(connection, event)
+
+    def _arguments(self, connection: Connection, event: Event) -> tuple[object, ...]:
+        return (event,)
+
+    def handle_request(self, request: Request) -> Response | Awaitable[Response]:
+        if "handle-request" not in self._kind.program.plans:
+            return _NOT_FOUND
+        uri = quote(request.path) + (f"?{request.query}" if str(request.query) else "")
+        old = HttpRequest(request.method, uri, request.headers, request.body or None)
+        return self._call("handle-request", old)  # type: ignore[no-any-return]
+
+
+def _data(chunk: str | bytes) -> Data:
+    return Text(chunk) if isinstance(chunk, str) else Binary(chunk)

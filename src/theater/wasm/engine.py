@@ -1,0 +1,126 @@
+"""The engine that compiles and runs components, and the time it gives them."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import wasmtime
+
+T = TypeVar("T")
+
+TICK: Final = 0.005
+"""Seconds of a slice: as long as a component may compute at a time before something else gets a turn."""
+
+_RESERVATION: Final = 256 * 1024 * 1024  # of addresses, so that tens of thousands of memories fit
+_GUARD: Final = 64 * 1024
+
+
+class Engine:
+    """Compiles components, and counts the epochs by which their computing is cut into slices.
+
+    The thread that counts sleeps while nothing is computed.
+
+    Args:
+        max_stack: bytes of stack that a component may use.
+        max_instances: at most as many at a time.
+
+    Attributes:
+        raw: wasmtime's own.
+        settings: what a compiled component depends on, besides wasmtime's version and the machine.
+        instances: how many there are.
+    """
+
+    def __init__(self, max_stack: int, max_instances: int) -> None:
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        config.max_wasm_stack = max_stack
+        config.memory_reservation = _RESERVATION
+        config.memory_guard_size = _GUARD
+        config.wasm_threads = False  # no two threads in one instance
+        self.raw = wasmtime.Engine(config)
+        self.settings = f"epochs, stack {max_stack}, reservation {_RESERVATION}, guard {_GUARD}"
+        self.instances = 0
+        self.max_instances = max_instances
+        self._begun = 0  # slices on the event loop; only that thread counts them
+        self._ended = 0
+        self._computing = 0  # slices in the workers
+        self._lock = threading.Lock()
+        self._asleep = False
+        self._wake = threading.Event()
+        self._closed = False
+        self._ticker = threading.Thread(target=self._tick, name="theater-epochs", daemon=True)
+        self._ticker.start()
+        self._workers = [
+            ThreadPoolExecutor(1, f"theater-component-{index}")
+            for index in range(max(1, (os.cpu_count() or 2) - 1))
+        ]
+
+    def here(self, compute: Callable[..., T], *arguments: object) -> T:
+        """Computes on the event loop's thread."""
+        self._begun += 1
+        if self._asleep:
+            self._wake.set()
+        try:
+            return compute(*arguments)
+        finally:
+            self._ended += 1
+
+    async def elsewhere(self, affinity: int, compute: Callable[..., T], *arguments: object) -> T:
+        """Computes in a worker thread, while the event loop goes on.
+
+        What has begun is waited for, even if the task is cancelled meanwhile: nothing may be released
+        while it is computed with.
+
+        Args:
+            affinity: equal ones use the same thread.
+            compute: what to call with the arguments.
+        """
+        worker = self._workers[affinity % len(self._workers)]
+        running = asyncio.get_running_loop().run_in_executor(worker, self._compute, compute, *arguments)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()  # has been seen; what counts is that the task was cancelled
+            raise
+
+    def _compute(self, compute: Callable[..., T], *arguments: object) -> T:
+        with self._lock:
+            self._computing += 1
+        if self._asleep:
+            self._wake.set()
+        try:
+            return compute(*arguments)
+        finally:
+            with self._lock:
+                self._computing -= 1
+
+    def close(self) -> None:
+        """Ends the threads; nothing may be computed any more."""
+        self._closed = True
+        self._wake.set()
+        self._ticker.join()
+        for worker in self._workers:
+            worker.shutdown()
+
+    def _tick(self) -> None:
+        raw = self.raw
+        while not self._closed:
+            self._wake.clear()
+            before = self._begun
+            self._asleep = True
+            # After that, not before: who begins now sees that this thread is asleep.
+            if before == self._begun == self._ended and not self._computing:
+                self._wake.wait()
+            self._asleep = False
+            while not self._closed:
+                before = self._begun
+                time.sleep(TICK)
+                raw.increment_epoch()
+                if before == self._begun == self._ended and not self._computing:
+                    break

@@ -1,0 +1,176 @@
+"""One instance of a component: its store, the calls into it, and how they end."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import wasmtime
+
+from theater.errors import End, InstanceEnded, LocalError
+from theater.wasm.calls import BoundFunction, Pending, instantiate, yield_on_epoch
+from theater.wasm.program import Program
+from theater.wasm.shapes import ValueTooLarge
+
+_WORDS: Final = (  # the C interface tells in words only what kind of trap it was
+    ("call stack exhausted", End.STACK),
+    ("`unreachable` instruction executed", End.PANIC),
+    ("exceeds memory limits", End.MEMORY),
+    ("too much data is being copied", End.VALUE),
+)
+
+
+class Instance:
+    """A component's instance with a store of its own, so that it can harm no other.
+
+    It computes on the event loop at first. A call that takes longer than two slices goes on in a
+    worker thread, slice by slice, and there the program's next call begins, until one is short again.
+
+    Args:
+        program: what it is an instance of.
+        threaded: whether it computes in the worker thread from the start.
+
+    Attributes:
+        program: what it is an instance of.
+        has_ended: it must not be called any more.
+    """
+
+    def __init__(self, program: Program, threaded: bool) -> None:
+        self.program = program
+        self.has_ended = False
+        self._threaded = threaded
+        self._engine = program.engine
+        self._here = program.engine.here
+        self._name = ""
+        self._affinity = 0
+        self._functions: dict[str, BoundFunction] = {}
+        store = program.store()
+        store.set_epoch_deadline(1)
+        yield_on_epoch(store, 1)
+        self._context = program.registry.add(store, None)
+        program.engine.instances += 1
+
+    def adopt(self, owner: object, name: str, affinity: int) -> None:
+        """Gives the instance to an actor.
+
+        Args:
+            owner: given to host functions as their first argument.
+            name: for errors.
+            affinity: of its worker thread.
+        """
+        self._context.owner = owner
+        self._name = name
+        self._affinity = affinity
+
+    async def start(self) -> None:
+        """Instantiates; to be awaited once, before all else.
+
+        Raises:
+            InstanceEnded: it cannot be instantiated within its limits.
+        """
+        program = self.program
+        call = self._here(instantiate, program.linker, self._context, program.component)
+        raw = await self._finish(call, program.limits.start_time, here=True)
+        for name, (index, plan) in self.program.plans.items():
+            function = raw.get_func(self._context.store, index)
+            assert function is not None  # it has been reflected on
+            self._functions[name] = BoundFunction(plan, self._context, function)
+
+    def call(self, function: str, *arguments: object) -> Any:
+        """Calls an export.
+
+        Returns what it returned; or an awaitable of that, if it waits or takes long.
+
+        Raises:
+            InstanceEnded: it trapped, took too long, or handed over too much; so may the awaitable.
+            ValueError: an argument cannot be given to a component, or what it returned is no such
+                value as the contract means.
+        """
+        run = self._functions[function].run
+        if self._threaded or self.program.is_heavy:
+            return self._call_elsewhere(run, arguments)
+        try:
+            result = self._here(run, *arguments)
+            if type(result) is not Pending:
+                return result
+            if result.waiting is None and self._here(result.poll):
+                # An epoch had begun since the last call, as is usual, and so the first slice was none.
+                try:
+                    return result.result()
+                finally:
+                    result.drop()
+        except BaseException as error:
+            raise self._failure(error) from None
+        return self._finish(result, self.program.limits.turn_time)
+
+    async def _call_elsewhere(self, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
+        try:
+            result = await self._engine.elsewhere(self._affinity, run, *arguments)
+        except BaseException as error:
+            raise self._failure(error) from None
+        self.program.is_heavy = type(result) is Pending and result.waiting is None
+        if type(result) is Pending:
+            return await self._finish(result, self.program.limits.turn_time)
+        return result
+
+    async def _finish(self, call: Pending, allowed: float, here: bool = False) -> Any:
+        """Sees a call to its end, which waits or whose time on the event loop is over.
+
+        Args:
+            call: what has begun.
+            allowed: seconds that it may compute from now on.
+            here: it has had no time on the event loop yet.
+        """
+        spent = 0.0
+        try:
+            while True:
+                waiting = call.waiting
+                if waiting is not None:
+                    await _resume(call, waiting)
+                    here = True
+                begun = time.perf_counter()
+                if here and not self._threaded:
+                    done = self._here(call.poll) or (call.waiting is None and self._here(call.poll))
+                else:
+                    self.program.is_heavy = True
+                    done = await self._engine.elsewhere(self._affinity, call.poll)
+                spent += time.perf_counter() - begun
+                if done:
+                    return call.result()
+                here = False
+                if spent > allowed and call.waiting is None:
+                    raise InstanceEnded(self._name, End.DEADLINE, f"more than {allowed:g} s")
+        except BaseException as error:
+            raise self._failure(error) from None
+        finally:
+            call.drop()
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """What a call raises that has not come to a good end; most often the instance has ended, too."""
+        if isinstance(error, ValueTooLarge):
+            error = InstanceEnded(self._name, End.VALUE, str(error))
+        elif isinstance(error, wasmtime.WasmtimeError):
+            text = str(error)
+            end = next((end for words, end in _WORDS if words in text), End.TRAP)
+            error = InstanceEnded(self._name, end, text.strip().rpartition("\n")[2].strip())
+        elif isinstance(error, ValueError | TypeError | LocalError):
+            return error  # it returned no such value as the contract means, but it did return
+        self.end()
+        return error
+
+    def end(self) -> None:
+        """Lets go of the store; harmless if that has been done."""
+        if not self.has_ended:
+            self.has_ended = True
+            self.program.registry.remove(self._context)
+            self._functions.clear()
+            self._engine.instances -= 1
+
+
+async def _resume(call: Pending, waiting: Awaitable[object]) -> None:
+    """Waits for what a host function waits for, and hands it to the component."""
+    try:
+        value = await waiting
+    except Exception as error:  # noqa: BLE001  # it comes out of the call's `poll` again
+        call.fail(error)
+    else:
+        call.resume(value)

@@ -1,0 +1,172 @@
+"""Components as actors: restarts, state, other actors, upgrades of the file."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.wasm import guests
+from tests.wasm.served import component
+
+from theater import Actor, Address, Binary, Closed, Connection, Event, Received, Text
+from theater.client import ClientConnection, connect
+from theater.contract import Data
+from theater.errors import ConnectFailed
+from theater.limits import Limits
+from theater.testing import serve
+
+
+async def ask(client: ClientConnection, text: str) -> object:
+    """What a message is answered with."""
+    await client.send(Text(text))
+    return await client.receive()
+
+
+@pytest.mark.parametrize("execution", ["loop", "thread"])
+async def test_messages_of_all_sizes_come_back(tmp_path: Path, execution: str) -> None:
+    manifest = component(tmp_path, guests.echo(), execution=execution)
+    async with serve(manifest) as server, await connect(server.url()) as client:
+        for size in (0, 1, 125, 126, 65_535, 65_536, 1_000_000):
+            await client.send(Text("ä" * (size // 2)))
+            assert await client.receive() == Text("ä" * (size // 2))
+            await client.send(Binary(bytes(range(256)) * (size // 256) + b"x"))
+            assert await client.receive() == Binary(bytes(range(256)) * (size // 256) + b"x")
+
+
+async def test_contract_0_1_0(tmp_path: Path) -> None:
+    async with serve(component(tmp_path, guests.echo_0_1_0())) as server:
+        async with await connect(server.url()) as client:
+            assert await ask(client, "hello") == Text("hello")
+            await client.send(Binary(b"\0\xff"))
+            assert await client.receive() == Binary(b"\0\xff")
+
+
+class TestState:
+    async def test_outlives_a_trap_and_so_do_connections(self, tmp_path: Path) -> None:
+        async with serve(component(tmp_path, guests.counter())) as server:
+            async with await connect(server.url()) as client, await connect(server.url()) as other:
+                assert await ask(client, "a") == Text("1")
+                await client.send(Text("!"))  # counts, and traps
+                assert await ask(client, "b") == Text("2")  # what the failed turn has counted is taken back
+                assert await ask(other, "c") == Text("3")
+
+    async def test_too_large_is_refused(self, tmp_path: Path) -> None:
+        manifest = component(tmp_path, guests.counter(), limits={"max_state": 1})
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            for number in range(1, 10):
+                assert await ask(client, "a") == Text(str(number))
+            await client.send(Text("a"))  # 10 is too large; this guest traps then
+            await client.send(Text("a"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.receive(), 0.2)
+
+
+class Answerer(Actor):
+    """Answers after a moment; not at all to `late`, wrongly to `!`."""
+
+    async def handle_message(self, message: Data, sender: Address) -> Data | None:
+        await asyncio.sleep(0.01)
+        if message == Text("!"):
+            raise ValueError
+        if message == Text("late"):
+            await asyncio.sleep(60)
+        return None if message == Text("nothing") else Text(f"{sender} sent {message}")
+
+
+class TestRequest:
+    @pytest.mark.parametrize("execution", ["loop", "thread"])
+    async def test_waits_for_another_actor(self, tmp_path: Path, execution: str) -> None:
+        asker = component(tmp_path, guests.asker(), name="asker", path="/asker", execution=execution)
+        async with serve(Answerer, asker, limits=Limits(request_timeout=0.2, drain_timeout=0.1)) as server:
+            async with await connect(server.url("/asker")) as client:
+                assert await ask(client, "x") == Text("asker sent Text(text='x')")
+                assert await ask(client, "nothing") == Text("none")
+                assert await ask(client, "!") == Text("error 3")
+                assert await ask(client, "x") == Text("asker sent Text(text='x')")
+                assert await ask(client, "late") == Text("error 4")
+
+    async def test_of_one_component_to_another(self, tmp_path: Path) -> None:
+        asker = component(tmp_path, guests.asker(), name="asker", path="/{room}", instance="{room}")
+        answerer = component(tmp_path, guests.answerer(), name="answerer", path="/answerer")
+        async with serve(asker, answerer) as server:
+            async with await connect(server.url("/a")) as a, await connect(server.url("/b")) as b:
+                assert await ask(a, "x") == Text("x")
+                assert await ask(a, "!") == Text("error 3")
+                answers = await asyncio.gather(
+                    *[ask(client, str(number)) for number, client in enumerate([a, b])]
+                )
+                assert answers == [Text("0"), Text("1")]
+
+    async def test_to_nobody(self, tmp_path: Path) -> None:
+        asker = component(tmp_path, guests.asker("nobody"), name="asker", path="/")
+        async with serve(asker) as server, await connect(server.url()) as client:
+            assert await ask(client, "x") == Text("error 1")
+
+    async def test_to_what_is_no_address(self, tmp_path: Path) -> None:
+        asker = component(tmp_path, guests.asker("No Name!"), name="asker", path="/")
+        async with serve(asker) as server, await connect(server.url()) as client:
+            assert await ask(client, "x") == Text("error 0")
+
+    async def test_of_a_turn_that_takes_too_long_is_cancelled(self, tmp_path: Path) -> None:
+        asker = component(tmp_path, guests.asker(), name="asker", path="/asker")
+        limits = Limits(handler_timeout=0.1, request_timeout=30.0, drain_timeout=0.1)
+        async with serve(Answerer, asker, limits=limits) as server:
+            async with await connect(server.url("/asker")) as client:
+                await client.send(Text("late"))
+                await asyncio.sleep(0.2)
+                assert await ask(client, "nothing") in (Text("error 2"), Text("error 3"), Text("none"))
+
+
+class TestReload:
+    async def test_a_changed_file_takes_over_between_turns(self, tmp_path: Path) -> None:
+        manifest = component(tmp_path, guests.counter())
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            assert await ask(client, "a") == Text("1")
+            component(tmp_path, guests.echo())
+            await server.theater.reload()
+            assert await ask(client, "a") == Text("a")
+            component(tmp_path, guests.counter())
+            await server.theater.reload()
+            assert await ask(client, "a") == Text("2")
+
+    async def test_one_that_is_no_good_leaves_the_old_one(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        manifest = component(tmp_path, guests.echo())
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            for wasm, problem in (
+                (b"no component", "is no WebAssembly file"),
+                (guests.echo()[:-10], "is no valid component"),
+                (guests.echo_0_1_0(), "is built for version 0.1.0 of the contract"),
+            ):
+                component(tmp_path, wasm)
+                await server.theater.reload()
+                assert f"stays as it was: {manifest.actor.path} {problem}" in caplog.text
+                assert await ask(client, "a") == Text("a")
+
+    async def test_an_unchanged_file_is_left_alone(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with serve(component(tmp_path, guests.echo())) as server:
+            await server.theater.reload()
+        assert "replaced" not in caplog.text
+
+
+async def test_closed_comes_once_and_finds_the_connection_still_there(tmp_path: Path) -> None:
+    async with serve(component(tmp_path, guests.counter())) as server:
+        async with await connect(server.url()) as client:
+            assert await ask(client, "a") == Text("1")
+        async with await connect(server.url()) as client:
+            assert await ask(client, "a") == Text("2")
+
+
+async def test_there_are_no_more_instances_than_allowed(tmp_path: Path) -> None:
+    manifest = component(tmp_path, guests.echo(), path="/{room}", instance="{room}")
+    async with serve(manifest, limits=Limits(max_instances=3)) as server:
+        async with (
+            await connect(server.url("/a")) as a,
+            await connect(server.url("/b")) as b,
+            await connect(server.url("/c")) as c,
+        ):
+            with pytest.raises(ConnectFailed, match="50"):
+                await connect(server.url("/d"))
+            assert [await ask(each, "x") for each in (a, b, c)] == [Text("x")] * 3

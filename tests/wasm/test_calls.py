@@ -1,0 +1,541 @@
+"""Calls: how they end, wait, are left and taken up again, and what becomes of their memory."""
+
+import gc
+import os
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+from tests.wasm.crossing import LIMIT, MEMORY, Guest, engine, finish, functions, passes_on, passing_on
+
+from theater.contract import Binary, Connected, Received, Text
+from theater.wasm.calls import FunctionPlan, HostFunction, Pending, Registry, define
+from theater.wasm.contracts import EVENT, MESSAGE
+from theater.wasm.shapes import (
+    BYTES,
+    STRING,
+    U8,
+    U32,
+    U64,
+    FunctionShape,
+    ListOf,
+    OptionOf,
+    ResultOf,
+    Shape,
+    TupleOf,
+)
+
+STATM = Path("/proc/self/statm")
+CALLS = 1_000_000 if os.environ.get("THEATER_LONG_TESTS") else 200_000
+
+TEXTS = FunctionShape((STRING,), STRING)
+NOTHING = FunctionShape((), None)
+
+
+class Later(Awaitable[Any]):
+    """What a host function waits for; nothing here is awaited by an event loop."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise AssertionError("is awaited by the caller of the component alone")
+
+
+def waiting(shape: Shape = STRING) -> Guest:
+    """A guest whose function `g` waits in the host for its answer."""
+    both = FunctionShape((shape,), shape)
+    return Guest(passes_on(shape), {"g": both}, {"f": HostFunction(both, lambda owner, value: Later(), True)})
+
+
+COMPUTING = f"""(component
+  (core module $m {MEMORY}
+    (func (export "spin") (loop (br 0)))
+    (func (export "count") (param i32) (result i32) (local i32)
+      (loop
+        (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+        (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+      (local.get 1))
+    (func (export "trap") unreachable)
+    (func $deep (export "deep") (call $deep) (call $deep))
+    (func (export "long") (param i32) (result i32)
+      (i32.store (i32.const 0) (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get 0)))
+      (i32.store (i32.const 4) (local.get 0))
+      (i32.const 0))
+    (func (export "after") (param i32) (global.set $top (i32.const 4096))))
+  (core instance $i (instantiate $m))
+  (func (export "spin") (canon lift (core func $i "spin")))
+  (func (export "count") (param "to" u32) (result u32) (canon lift (core func $i "count")))
+  (func (export "trap") (canon lift (core func $i "trap")))
+  (func (export "deep") (canon lift (core func $i "deep")))
+  (func (export "long") (param "size" u32) (result string)
+    (canon lift (core func $i "long")
+      (memory (core memory $i "memory")) (post-return (core func $i "after")))))"""
+
+
+def computing(max_value: int = LIMIT) -> Guest:
+    shapes = {
+        "spin": NOTHING,
+        "count": FunctionShape((U32,), U32),
+        "trap": NOTHING,
+        "deep": NOTHING,
+        "long": FunctionShape((U32,), STRING),
+    }
+    return Guest(COMPUTING, shapes, max_value=max_value)
+
+
+# How a call ends
+
+
+def test_a_function_without_result_returns_none() -> None:
+    shapes = {"nothing": NOTHING}
+    text = """(component (core module $m (func (export "nothing"))) (core instance $i (instantiate $m))
+      (func (export "nothing") (canon lift (core func $i "nothing"))))"""
+    assert Guest(text, shapes).run("nothing") is None
+
+
+def test_started_calls_run_when_they_are_polled() -> None:
+    seen: list[str] = []
+
+    def see(value: str) -> str:
+        seen.append(value)
+        return value
+
+    guest = passing_on(STRING, see)
+    call = guest.functions["g"].start("text")
+    assert not seen
+    assert call.poll()
+    assert call.poll()  # it is done, and stays so
+    assert call.result() == "text"
+    call.drop()
+    call.drop()
+    assert guest.run("g", "more") == "more"
+    assert seen == ["text", "more"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("trap", "unreachable"), ("deep", "call stack exhausted")])
+def test_a_trap_is_raised_and_ends_the_store(name: str, words: str) -> None:
+    guest = computing()
+    with pytest.raises(wasmtime.WasmtimeError, match=words):
+        guest.run(name)
+    for _ in range(3):
+        with pytest.raises(wasmtime.WasmtimeError, match="cannot enter component instance"):
+            guest.run("count", 1)
+    assert computing().run("count", 1) == 1
+
+
+def test_a_trap_of_a_started_call_is_its_result() -> None:
+    call = computing().functions["trap"].start()
+    assert call.poll()
+    with pytest.raises(wasmtime.WasmtimeError, match="unreachable"):
+        call.result()
+    call.drop()
+
+
+def test_a_result_is_not_there_before_the_call_is_done() -> None:
+    call = computing().functions["count"].start(1)
+    with pytest.raises(RuntimeError, match="is not done"):
+        call.result()
+    assert finish(call) == 1
+
+
+def test_a_call_that_was_dropped_cannot_go_on() -> None:
+    call = computing().functions["count"].start(1)
+    call.drop()
+    with pytest.raises(RuntimeError, match="left by an exception"):
+        call.poll()
+
+
+def test_a_type_that_does_not_fit_is_refused() -> None:
+    guest = computing()
+    with pytest.raises(TypeError, match="parameter 1: expected type u64, found u32"):
+        guest._bind("count", FunctionShape((U64,), U32), LIMIT)
+
+
+def test_a_host_function_that_does_not_fit_is_refused() -> None:
+    both = FunctionShape((U8,), U8)
+    with pytest.raises(TypeError, match="f: parameter 1: expected type u8, found string"):
+        Guest(passes_on(STRING), {"g": TEXTS}, {"f": HostFunction(both, lambda owner, value: value)})
+
+
+def test_a_function_cannot_be_defined_twice() -> None:
+    guest = passing_on(STRING)
+    ((name, kind),) = functions(passes_on(STRING), "host")
+    function = HostFunction(TEXTS, lambda owner, value: value)
+    with guest.linker.root() as root, root.add_instance("other") as linked:
+        define(linked, name, kind, function, guest.registry, LIMIT)
+        with pytest.raises(wasmtime.WasmtimeError, match="defined twice"):
+            define(linked, name, kind, function, guest.registry, LIMIT)
+
+
+def test_an_instance_that_cannot_be_made_is_an_error() -> None:
+    text = """(component (core module $m (memory 100) (func $start unreachable) (start $start))
+      (core instance (instantiate $m)))"""
+    with pytest.raises(wasmtime.WasmtimeError, match="unreachable"):
+        Guest(text, {})
+
+
+# Host functions
+
+
+def test_what_a_host_function_raises_is_what_the_call_raises() -> None:
+    error = KeyError("mine")
+
+    def fail(value: str) -> str:
+        raise error
+
+    guest = passing_on(STRING, fail)
+    with pytest.raises(KeyError) as caught:
+        guest.run("g", "text")
+    assert caught.value is error
+    assert guest.context.raised is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), MemoryError()])
+def test_no_exception_passes_through_the_component(error: BaseException) -> None:
+    def fail(value: str) -> str:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        passing_on(STRING, fail).run("g", "text")
+    assert caught.value is error
+
+
+def test_host_functions_are_given_the_owner_of_the_store() -> None:
+    registry = Registry()
+    host = {"f": HostFunction(TEXTS, lambda owner, value: f"{owner} {value}")}
+    guests = [Guest(passes_on(STRING), {"g": TEXTS}, host, owner, registry) for owner in ("one", "two")]
+    assert [guest.run("g", "text") for guest in guests] == ["one text", "two text"]
+    guests[0].context.owner = "three"
+    assert guests[0].run("g", "text") == "three text"
+    guests[1].close()
+    assert len(registry.contexts) == 1
+
+
+def test_a_host_function_that_knows_no_store_traps() -> None:
+    guest = passing_on(STRING)
+    guest.registry.remove(guest.context)
+    with pytest.raises(wasmtime.WasmtimeError, match="a host function failed"):
+        guest.run("g", "text")
+
+
+def test_a_host_function_may_call_another_store() -> None:
+    inner = passing_on(STRING, str.upper)
+    outer = passing_on(STRING, lambda value: f"<{inner.run('g', value)}>")
+    assert passing_on(STRING, lambda value: outer.run("g", value) + "!").run("g", "text") == "<TEXT>!"
+
+
+def test_errors_of_nested_calls_are_told_apart() -> None:
+    def fail(value: str) -> str:
+        raise KeyError(value)
+
+    inner = passing_on(STRING, fail)
+
+    expected: list[Any] = [KeyError, wasmtime.WasmtimeError]  # the second time it has trapped already
+
+    def forgive(value: str) -> str:
+        with pytest.raises(expected.pop(0)):
+            inner.run("g", value)
+        return "forgiven"
+
+    outer = passing_on(STRING, forgive)
+    assert outer.run("g", "text") == "forgiven"
+    assert outer.run("g", "text") == "forgiven"
+
+
+def test_a_host_function_cannot_call_the_store_that_called_it() -> None:
+    guests: list[Guest] = []
+    guest = passing_on(STRING, lambda value: guests[0].run("g", value))
+    guests.append(guest)
+    with pytest.raises(RuntimeError, match="one call at a time"):
+        guest.run("g", "text")
+
+
+# Waiting
+
+
+def test_a_host_function_may_wait() -> None:
+    guest = waiting()
+    call = guest.run("g", "text")
+    assert isinstance(call, Pending)
+    first = call.waiting
+    assert isinstance(first, Later)
+    assert not call.poll()  # nobody has answered yet
+    assert call.waiting is first
+    call.resume("answer")
+    assert guest.context.waiting is None
+    assert call.poll()
+    assert call.result() == "answer"
+    call.drop()
+    again = guest.run("g", "text")
+    again.resume("more")
+    assert finish(again) == "more"
+
+
+def test_a_host_function_that_may_wait_need_not() -> None:
+    both = FunctionShape((STRING,), STRING)
+    host = {"f": HostFunction(both, lambda owner, value: value, waits=True)}
+    assert Guest(passes_on(STRING), {"g": both}, host).run("g", "text") == "text"
+
+
+def test_calls_that_wait_go_on_in_any_order() -> None:
+    guests = [waiting() for _ in range(5)]
+    pending = [guest.run("g", str(number)) for number, guest in enumerate(guests)]
+    for number in (3, 0, 4, 2, 1):
+        pending[number].resume(f"answer {number}")
+        assert pending[number].poll()
+    assert [call.result() for call in pending] == [f"answer {number}" for number in range(5)]
+    for call in pending:
+        call.drop()
+
+
+def test_a_store_with_a_call_takes_no_other() -> None:
+    guest = waiting()
+    call = guest.run("g", "text")
+    with pytest.raises(RuntimeError, match="one call at a time"):
+        guest.run("g", "other")
+    call.resume("answer")
+    assert finish(call) == "answer"
+
+
+def test_arguments_are_held_until_the_call_is_over() -> None:
+    # Others of the same plan would be written to the same place, if it were given back early.
+    guest = waiting(ListOf(STRING))
+    plan = guest.functions["g"]._plan
+    other = waiting(ListOf(STRING))
+    other.functions["g"]._plan = plan
+    first = guest.functions["g"].start([str(number) for number in range(1000)])
+    second = other.functions["g"].start(["other"] * 1000)
+    gc.collect()
+    for call in (first, second):
+        assert not call.poll()
+    first.resume(["one"])
+    second.resume(["two"])
+    assert (finish(first), finish(second)) == (["one"], ["two"])
+    assert len(plan.lanes) == 2
+
+
+def test_what_waits_can_fail() -> None:
+    guest = waiting()
+    call = guest.run("g", "text")
+    error = KeyError("late")
+    call.fail(error)
+    for _ in range(2):
+        with pytest.raises(KeyError) as caught:
+            call.poll()
+        assert caught.value is error
+    call.drop()
+    with pytest.raises(wasmtime.WasmtimeError, match="cannot enter component instance"):
+        guest.run("g", "text")
+
+
+def test_an_answer_that_does_not_fit_is_a_failure() -> None:
+    call = waiting().run("g", "text")
+    call.resume("\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        call.poll()
+    call.drop()
+
+
+@pytest.mark.parametrize("answer", [lambda call: call.resume("x"), lambda call: call.fail(KeyError())])
+def test_there_is_one_answer(answer: Callable[[Pending], None]) -> None:
+    guest = waiting()
+    call = guest.functions["g"].start("text")
+    with pytest.raises(RuntimeError, match="no host function of this call waits"):
+        answer(call)
+    assert not call.poll()
+    call.resume("answer")
+    with pytest.raises(RuntimeError, match="no host function of this call waits"):
+        answer(call)
+    assert finish(call) == "answer"
+    with pytest.raises(RuntimeError, match="no host function of this call waits"):
+        answer(call)
+
+
+def test_a_call_that_waits_can_be_dropped() -> None:
+    guest = waiting()
+    call = guest.run("g", "text")
+    call.drop()
+    assert guest.context.waiting is None
+    with pytest.raises(wasmtime.WasmtimeError, match="cannot enter component instance"):
+        guest.run("g", "text")
+    guest.close()
+
+
+def test_a_nested_call_may_wait_while_the_outer_one_waits_for_it() -> None:
+    inner = waiting()
+    begun: list[Pending] = []
+
+    def begin(owner: object, value: str) -> Later:
+        begun.append(inner.run("g", value))
+        return Later()
+
+    outer = Guest(passes_on(STRING), {"g": TEXTS}, {"f": HostFunction(TEXTS, begin, True)})
+    call = outer.run("g", "text")
+    (nested,) = begun
+    nested.resume("inner")
+    call.resume(finish(nested) + " outer")
+    assert finish(call) == "inner outer"
+
+
+# Computing
+
+
+@pytest.fixture
+def ticking() -> Generator[None]:
+    """Lets the engine's epochs advance."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(0.002):
+            engine().increment_epoch()
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_call_that_computes_long_is_left_and_goes_on() -> None:
+    call = computing().run("count", 200_000_000)
+    assert isinstance(call, Pending)
+    assert call.waiting is None
+    assert finish(call) == 200_000_000
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_call_that_never_ends_can_be_dropped() -> None:
+    guest = computing()
+    call = guest.run("spin")
+    assert not call.poll()
+    call.drop()
+    with pytest.raises(wasmtime.WasmtimeError, match="cannot enter component instance"):
+        guest.run("count", 1)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_another_thread_may_go_on_with_a_call() -> None:
+    call = computing().run("count", 100_000_000)
+    found: list[int] = []
+    for _ in range(2):
+        thread = threading.Thread(target=call.poll)
+        thread.start()
+        thread.join()
+    thread = threading.Thread(target=lambda: found.append(finish(call)))
+    thread.start()
+    thread.join()
+    assert found == [100_000_000]
+
+
+def test_host_functions_wait_in_one_thread_and_go_on_in_another() -> None:
+    guest = waiting()
+    calls = []
+    thread = threading.Thread(target=lambda: calls.append(guest.run("g", "text")))
+    thread.start()
+    thread.join()
+    calls[0].resume("answer")
+    assert finish(calls[0]) == "answer"
+
+
+@pytest.mark.usefixtures("ticking")
+def test_threads_poll_different_stores_at_once() -> None:
+    found = []
+
+    def work(number: int) -> None:
+        guest = passing_on(STRING, lambda value: f"{number} {value}")
+        other = computing()
+        for turn in range(50):
+            assert guest.run("g", str(turn)) == f"{number} {turn}"
+            call = other.run("count", 3_000_000)
+            found.append(finish(call) if isinstance(call, Pending) else call)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [3_000_000] * 150
+
+
+# Memory
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="reads /proc")
+@pytest.mark.timeout(600)
+def test_memory_does_not_grow() -> None:
+    pairs = ListOf(TupleOf((STRING, OptionOf(STRING))))
+    plain = computing()
+    events = passing_on(EVENT)
+    lists = passing_on(pairs)
+    results = passing_on(ResultOf(ListOf(MESSAGE), STRING))
+    waits = waiting(BYTES)
+    values = [Connected(), Received(Text("x" * 100)), Received(Binary(b"y" * 50))]
+    headers = [("name", "value" * 20), ("other", None)] * 5
+    messages = [Text("x" * 300), Binary(b"y" * 30)]
+
+    def turn(number: int) -> None:
+        assert plain.run("count", 1) == 1
+        assert events.run("g", values[number % 3]) == values[number % 3]
+        assert results.run("g", messages) == messages
+        assert lists.run("g", headers) == headers
+        if number % 100 == 0:
+            assert len(plain.run("long", 100_000)) == 100_000
+        call = waits.run("g", b"question")
+        call.resume(b"answer" * 10)
+        assert finish(call) == b"answer" * 10
+        with pytest.raises(UnicodeEncodeError):
+            lists.run("g", [("fine" * 10, "\ud800")])
+
+    def turns(count: int) -> None:
+        for number in range(count // 10):  # each enters a component, or comes from one, ten times
+            turn(number)
+
+    turns(20_000)
+    before = resident()
+    turns(CALLS)
+    assert resident() - before < 2 * 1024 * 1024
+
+
+def test_a_large_result_is_released_at_once() -> None:
+    guest = computing()
+    size = 32 * 1024 * 1024
+    guest.run("long", size)  # the component's own memory has grown to that
+    before = resident()
+    guest.run("long", size)
+    assert resident() - before < size / 2
+
+
+def test_stores_are_made_and_closed_without_trace() -> None:
+    def one() -> None:
+        guest = passing_on(STRING)
+        assert guest.run("g", "text") == "text"
+        dropped = waiting()
+        dropped.run("g", "text").drop()
+        guest.close()
+        dropped.close()
+
+    for _ in range(100):
+        one()
+    gc.collect()
+    before = resident()
+    for _ in range(1000):
+        one()
+    gc.collect()
+    assert resident() - before < 4 * 1024 * 1024
+
+
+def test_a_plan_serves_many_instances() -> None:
+    first, second = computing(), computing()
+    plan: FunctionPlan = first.functions["count"]._plan
+    second.functions["count"]._plan = plan
+    for _ in range(10):
+        assert first.run("count", 3) == 3
+        assert second.run("count", 4) == 4
+    assert len(plan.lanes) == 1

@@ -405,6 +405,14 @@ def test_a_call_that_computes_long_is_left_and_goes_on() -> None:
     assert finish(call) == 200_000_000
 
 
+def test_a_call_that_begins_at_the_end_of_a_slice_is_given_another() -> None:
+    guest = computing()
+    for _ in range(3):
+        engine().increment_epoch()
+        engine().increment_epoch()
+        assert guest.run("count", 10) == 10
+
+
 @pytest.mark.usefixtures("ticking")
 def test_a_call_that_never_ends_can_be_dropped() -> None:
     guest = computing()
@@ -441,22 +449,26 @@ def test_host_functions_wait_in_one_thread_and_go_on_in_another() -> None:
 
 @pytest.mark.usefixtures("ticking")
 def test_threads_poll_different_stores_at_once() -> None:
-    found = []
+    found: list[tuple[str, int]] = []
+
+    def finished(value: Any) -> Any:
+        return finish(value) if isinstance(value, Pending) else value
 
     def work(number: int) -> None:
         guest = passing_on(STRING, lambda value: f"{number} {value}")
         other = computing()
         for turn in range(50):
-            assert guest.run("g", str(turn)) == f"{number} {turn}"
-            call = other.run("count", 3_000_000)
-            found.append(finish(call) if isinstance(call, Pending) else call)
+            text = guest.run("g", str(turn))
+            count = other.run("count", 3_000_000)
+            found.append((finished(text), finished(count)))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [3_000_000] * 150
+    expected = [(f"{number} {turn}", 3_000_000) for number in range(3) for turn in range(50)]
+    assert sorted(found) == sorted(expected)
 
 
 # Memory

@@ -33,6 +33,18 @@ ENDS: Final[dict[What, str]] = {
 }
 """How an instance ends, in the log."""
 
+REASONS: Final[dict[What, str]] = {
+    "spin": "deadline",
+    "memory": "panic",
+    "recursion": "stack",
+    "unreachable": "panic",
+    "huge-error": "value",
+    "huge-reply": "value",
+    "invalid-utf8": "trap",
+    "bad-pointer": "trap",
+}
+"""The same in the metrics."""
+
 FAILURES: Final[dict[What, str]] = {
     "error": ": no",
     "bad-close": "cannot close with code 1005",
@@ -73,6 +85,8 @@ async def test_in_handle_websocket(
                 message = await client.receive()
             assert message == Text("still here")
         assert await answers(server, "/") == "hello"
+        ends = server.theater.system.counters["guest"].ends
+        assert ends == ({REASONS[what]: 1} if what in REASONS else {})
     if what not in HARMLESS:
         check_log(caplog, what)
 

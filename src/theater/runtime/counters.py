@@ -41,6 +41,7 @@ class Counters:
         throttled: how often a connection was not read for a while since it exceeded its rate.
         turns: turns that were begun.
         errors: turns that failed.
+        ends: instances of components that were ended, by reason.
         round_trips: seconds from a ping of the server's to its pong.
     """
 
@@ -49,6 +50,7 @@ class Counters:
         "bytes_out",
         "closed",
         "connections",
+        "ends",
         "errors",
         "messages_dropped",
         "messages_in",
@@ -69,4 +71,5 @@ class Counters:
         self.throttled = 0
         self.turns = 0
         self.errors = 0
+        self.ends: Counter[str] = Counter()
         self.round_trips = Histogram((0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0))

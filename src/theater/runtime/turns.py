@@ -283,6 +283,8 @@ class Turns:
         self.outbox.drop()
         self.outbox.open = False
         self.counters.errors += 1
+        if isinstance(error, InstanceEnded):
+            self.counters.ends[error.end.name.lower()] += 1
         extra = {"actor": str(self.address)}
         match item:
             case Delivery(connection, event):

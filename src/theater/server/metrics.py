@@ -52,12 +52,20 @@ class Metrics(Collector):
         round_trips = HistogramMetricFamily(
             "theater_round_trip_seconds", "From a ping of the server's to its pong", labels=["actor"]
         )
+        ended = CounterMetricFamily(
+            "theater_instances_ended",
+            "Instances of components ended by a trap or a limit",
+            labels=["actor", "reason"],
+        )
         for actor, counters in self._system.counters.items():
+            for reason, number in sorted(counters.ends.items()):
+                ended.add_metric([actor, reason], number)
             for code, number in sorted(counters.closed.items()):
                 closed.add_metric([actor, str(code)], number)
             histogram = counters.round_trips
             round_trips.add_metric([actor], histogram.buckets(), histogram.sum)
         yield closed
+        yield ended
         yield round_trips
         refused = CounterMetricFamily(
             "theater_refused", "Connections and requests refused", labels=["reason"]

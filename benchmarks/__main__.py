@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,7 @@ from benchmarks.scenarios.base import Scenario, Settings
 DEFAULT_JSON = Path(__file__).parent / "results" / "latest.json"
 FULL = Settings(seconds=0.2, rounds=25, connections=2000, mebibytes=1024)
 QUICK = Settings(seconds=0.1, rounds=2, connections=200, mebibytes=32)
-FORMAT = 1
+FORMAT = 2
 SPARE_FILES = 300  # beside the idle connections: the warm-up's, and a process's own
 
 DESCRIPTION = """\
@@ -44,6 +44,7 @@ examples:
   python -m benchmarks --scenarios idle-memory --connections 10000
                                                                 a crowd
 """
+QUICK_HELP = "change these defaults to {}, and leave out what takes long to build"
 SERVERS_HELP = "default all; there are no ratios without the scenario's baseline"
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     try:
         for name in options.scenarios:
-            if result := _run(console, SCENARIOS[name], options.servers, settings):
+            if result := _run(console, SCENARIOS[name], options, settings):
                 print_result(console, result)
                 results.append(result)
     except KeyboardInterrupt:
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, help=f"how often every server has its turn; default {FULL.rounds}")
     add("--connections", type=int, help=f"how many idle connections to open; default {FULL.connections}")
     add("--mebibytes", type=int, help=f"how much to stream in a message; default {FULL.mebibytes}")
-    add("--quick", action="store_true", help=f"change these defaults to {_in_words(QUICK)}")
+    add("--quick", action="store_true", help=QUICK_HELP.format(_in_words(QUICK)))
     add("--json", type=Path, default=DEFAULT_JSON, help="default benchmarks/results/latest.json")
     return parser
 
@@ -120,10 +121,14 @@ def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> S
 
 
 def _run(
-    console: Console, scenario: Scenario, names: Collection[str], settings: Settings
+    console: Console, scenario: Scenario, options: argparse.Namespace, settings: Settings
 ) -> ScenarioResult | None:
     """Run a scenario, or nothing if it has none of the servers chosen."""
-    chosen = [server for server in scenario.servers if server.software in names]
+    chosen = [
+        server
+        for server in scenario.servers
+        if server.software in options.servers and not (options.quick and server.slow)
+    ]
     if not chosen:
         return None
     with console.status(scenario.name) as status:

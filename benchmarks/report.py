@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.results import ScenarioResult
+from benchmarks.scenarios.base import Budget
 
 VERDICTS = {True: "[green]kept[/]", False: "[bold red]BROKEN[/]", None: "not measured"}
 
@@ -24,7 +25,8 @@ def print_result(console: Console, result: ScenarioResult) -> None:
             table.add_row(server, *(_ratio_cells(result, server) if ratios else ()), *values)
     console.print(f"[bold]{scenario.name}[/]: {scenario.title}")
     console.print(table)
-    _print_budget(console, result)
+    for budget in scenario.budgets:
+        _print_budget(console, result, budget)
     for server, reason in result.left_out.items():
         console.print(f"[bold red]LEFT OUT: {server}[/]: {escape(reason)}")
     console.print()
@@ -37,9 +39,10 @@ def _ratio_cells(result: ScenarioResult, server: str) -> tuple[str, str]:
     return f"{ratio:.2f}", "{:.2f}-{:.2f}".format(*spread)
 
 
-def _print_budget(console: Console, result: ScenarioResult) -> None:
-    budget = result.scenario.budget
-    if budget is None:
-        return
-    figure = f"x {result.scenario.baseline}" if budget.of == "ratio" else result.scenario.metrics[0].label
-    console.print(f"budget for theater: {figure} <= {budget.limit:g}: {VERDICTS[result.budget_kept()]}")
+def _print_budget(console: Console, result: ScenarioResult, budget: Budget) -> None:
+    scenario = result.scenario
+    figure = f"x {budget.to or scenario.baseline}" if budget.of == "ratio" else scenario.metrics[0].label
+    measured = result.measured(budget)
+    found = "" if measured is None else f" ({measured:.2f})"
+    verdict = VERDICTS[result.budget_kept(budget)]
+    console.print(f"budget for {budget.server}: {figure} <= {budget.limit:g}: {verdict}{found}")

@@ -1,9 +1,9 @@
 """The outcome of a scenario: medians and ratios, made from the samples of its rounds."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
-from benchmarks.scenarios.base import Sample, Scenario
+from benchmarks.scenarios.base import Budget, Sample, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,10 @@ class ScenarioResult:
         samples = self.samples[server]
         return {key: median(sample[key] for sample in samples) for key in samples[0]}
 
-    def ratio(self, server: str) -> float | None:
-        """The median of the per-round ratios to the baseline: a round's servers met the same weather."""
-        ratios = self._ratios(server)
+    def ratio(self, server: str, to: str | None = None) -> float | None:
+        """The median of the per-round ratios to the baseline or another server: a round's servers met the
+        same weather."""
+        ratios = self._ratios(server, to)
         return median(ratios) if ratios else None
 
     def ratio_spread(self, server: str) -> tuple[float, float] | None:
@@ -29,30 +30,35 @@ class ScenarioResult:
         ratios = self._ratios(server)
         return (ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]) if ratios else None
 
-    def _ratios(self, server: str) -> list[float]:
+    def _ratios(self, server: str, to: str | None = None) -> list[float]:
         """The per-round ratios, in ascending order."""
         key = self.scenario.metrics[0].key
-        baselines = self.samples.get(self.scenario.baseline or "", [])
-        rounds = zip(self.samples[server], baselines, strict=False)
-        return sorted(mine[key] / baseline[key] for mine, baseline in rounds)
+        others = self.samples.get(to or self.scenario.baseline or "", [])
+        rounds = zip(self.samples.get(server, []), others, strict=False)
+        return sorted(mine[key] / other[key] for mine, other in rounds)
 
-    def budget_kept(self) -> bool | None:
-        """Whether Theater stays within the scenario's budget; None without a budget or without the figure."""
-        budget = self.scenario.budget
-        if budget is None or not self.samples.get("theater"):
+    def measured(self, budget: Budget) -> float | None:
+        """The figure that a budget is for, if it is among the results."""
+        if budget.of == "ratio":
+            return self.ratio(budget.server, budget.to)
+        if not self.samples.get(budget.server):
             return None
-        if budget.of == "value":
-            return self.medians("theater")[self.scenario.metrics[0].key] <= budget.limit
-        ratio = self.ratio("theater")
-        return None if ratio is None else ratio <= budget.limit
+        return self.medians(budget.server)[self.scenario.metrics[0].key]
+
+    def budget_kept(self, budget: Budget) -> bool | None:
+        """Whether Theater stays within a budget; None without the figure."""
+        figure = self.measured(budget)
+        return None if figure is None else figure <= budget.limit
 
     def as_json(self) -> dict[str, object]:
-        budget = self.scenario.budget
         return {
             "title": self.scenario.title,
             "ratio_of": self.scenario.metrics[0].key,
             "baseline": self.scenario.baseline,
-            "budget": budget and {"of": budget.of, "limit": budget.limit, "kept": self.budget_kept()},
+            "budgets": [
+                {**asdict(budget), "measured": self.measured(budget), "kept": self.budget_kept(budget)}
+                for budget in self.scenario.budgets
+            ],
             "servers": {
                 server: {
                     "ratio": self.ratio(server),

@@ -26,6 +26,15 @@ def resident_kib(pid: int) -> int:
     return sum(_own_resident_kib(each) for each in _family(pid))
 
 
+def private_kib(pid: int) -> int:
+    """Memory of a process and all its descendants that nobody shares, and its page tables, in KiB.
+
+    Not Rss, where instances of components are compared: it counts a page of a component's memory that is
+    still as it was in the file once for each instance that has read it, and there is only one.
+    """
+    return sum(_own_private_kib(each) for each in _family(pid))
+
+
 def reset_peak(pid: int) -> None:
     """Make what is resident now the peak of a process and all its descendants."""
     for each in _family(pid):
@@ -68,6 +77,11 @@ def _ended_children_seconds(pid: int) -> float:
 
 def _own_resident_kib(pid: int) -> int:
     return _kib_line(Path(f"/proc/{pid}/smaps_rollup"), "Rss:")
+
+
+def _own_private_kib(pid: int) -> int:
+    process = Path(f"/proc/{pid}")
+    return _kib_line(process / "smaps_rollup", "Anonymous:") + _kib_line(process / "status", "VmPTE:")
 
 
 def _own_peak_kib(pid: int) -> int:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -13,6 +13,7 @@ from benchmarks.errors import BenchmarkError
 REPOSITORY = Path(__file__).parents[2]
 END_SECONDS = 2.0
 OUTPUT_LINES_SHOWN = 15
+NO_MORE: Mapping[str, str] = {}
 
 
 class Process:
@@ -38,8 +39,10 @@ class Process:
 
 
 @contextmanager
-def running(command: Sequence[str], *, talks: bool = False) -> Iterator[Process]:
-    """Run a command in the repository's root while the block lasts.
+def running(
+    command: Sequence[str], *, environment: Mapping[str, str] = NO_MORE, talks: bool = False
+) -> Iterator[Process]:
+    """Run a command in the repository's root while the block lasts, with more variables in its environment.
 
     One that talks keeps stdin and stdout as pipes of text; else stdout goes where stderr goes. It gets a
     session of its own, so that Ctrl-C reaches the benchmark alone, which then ends its children in order.
@@ -50,7 +53,7 @@ def running(command: Sequence[str], *, talks: bool = False) -> Iterator[Process]
             popen = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
-                env=_environment(),
+                env={**_environment(), **environment},
                 stdin=pipe or subprocess.DEVNULL,
                 stdout=pipe or log,
                 stderr=log,

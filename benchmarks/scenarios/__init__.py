@@ -4,11 +4,17 @@ from benchmarks.scenarios.base import Budget, Scenario
 from benchmarks.scenarios.echo import EchoScenario
 from benchmarks.scenarios.handshakes import HandshakeScenario
 from benchmarks.scenarios.idle_memory import IdleMemoryScenario
+from benchmarks.scenarios.instances import InstancesScenario
 from benchmarks.scenarios.room import PER_DELIVERY, PER_MESSAGE, RoomScenario
 from benchmarks.scenarios.slow_reader import SlowReaderScenario
 from benchmarks.scenarios.startup import StartupScenario
 from benchmarks.scenarios.stream import StreamScenario
-from benchmarks.servers.registry import BATCHING_SERVERS, BROADCAST_SERVERS, DEFLATE_SERVERS
+from benchmarks.servers.registry import (
+    BATCHING_SERVERS,
+    BROADCAST_SERVERS,
+    COMPONENT_SERVERS,
+    DEFLATE_SERVERS,
+)
 
 _ALL: tuple[Scenario, ...] = (
     EchoScenario(
@@ -17,7 +23,7 @@ _ALL: tuple[Scenario, ...] = (
         kind="text",
         payload_bytes=64,
         in_flight=1,
-        budget=Budget(1.25, "ratio"),
+        budgets=(Budget(1.25, "ratio"),),
     ),
     EchoScenario(
         name="echo-pipelined",
@@ -25,7 +31,7 @@ _ALL: tuple[Scenario, ...] = (
         kind="text",
         payload_bytes=64,
         in_flight=16,
-        budget=Budget(1.0, "ratio"),
+        budgets=(Budget(1.0, "ratio"),),
     ),
     EchoScenario(
         name="echo-16k",
@@ -43,6 +49,42 @@ _ALL: tuple[Scenario, ...] = (
         servers=DEFLATE_SERVERS,
         baseline="websockets",
     ),
+    EchoScenario(
+        name="component-echo",
+        title="Echo by sandboxed actors, 64-byte text, 1 in flight on each of 16 connections",
+        kind="text",
+        payload_bytes=64,
+        in_flight=1,
+        servers=COMPONENT_SERVERS,
+        baseline="theater",
+        budgets=(
+            Budget(1.8, "ratio", server="theater/zig"),
+            Budget(0.5, "ratio", server="theater/zig", to="workerd"),
+        ),
+    ),
+    EchoScenario(
+        name="component-binary-1k",
+        title="Echo by sandboxed actors, 1 KiB binary, 1 in flight on each of 16 connections",
+        kind="binary",
+        payload_bytes=1024,
+        in_flight=1,
+        servers=COMPONENT_SERVERS,
+        baseline="theater",
+    ),
+    EchoScenario(
+        name="component-binary-64k",
+        title="Echo by sandboxed actors, 64 KiB binary, 1 in flight on each of 16 connections",
+        kind="binary",
+        payload_bytes=64 * 1024,
+        in_flight=1,
+        servers=COMPONENT_SERVERS,
+        baseline="theater",
+    ),
+    InstancesScenario(
+        name="component-instances",
+        title="A connection to an actor of its own: instances of components",
+        most_rounds=3,
+    ),
     RoomScenario(
         name="broadcast",
         title="Broadcast, 64-byte text to 1,000 connections",
@@ -52,7 +94,7 @@ _ALL: tuple[Scenario, ...] = (
         payload_bytes=64,
         servers=BROADCAST_SERVERS,
         baseline="bare",
-        budget=Budget(1.15, "ratio"),
+        budgets=(Budget(1.15, "ratio"),),
     ),
     RoomScenario(
         name="batching",
@@ -67,13 +109,13 @@ _ALL: tuple[Scenario, ...] = (
     SlowReaderScenario(
         name="slow-reader",
         title="100 MiB broadcast to 19 neighbours of a connection that reads nothing",
-        budget=Budget(2.0, "value"),
+        budgets=(Budget(2.0, "value"),),
         most_rounds=5,
     ),
     StreamScenario(
         name="stream",
         title="One huge message through an actor, in fragments and as one frame",
-        budget=Budget(8.0, "value"),
+        budgets=(Budget(8.0, "value"),),
         most_rounds=3,
     ),
     HandshakeScenario(
@@ -83,7 +125,7 @@ _ALL: tuple[Scenario, ...] = (
     IdleMemoryScenario(
         name="idle-memory",
         title="Resident memory per idle connection",
-        budget=Budget(4.0, "value"),
+        budgets=(Budget(4.0, "value"),),
         most_rounds=3,
     ),
     IdleMemoryScenario(
@@ -92,7 +134,7 @@ _ALL: tuple[Scenario, ...] = (
         variant="deflate",
         servers=DEFLATE_SERVERS,
         baseline="websockets",
-        budget=Budget(4.0, "value"),
+        budgets=(Budget(4.0, "value"),),
         most_rounds=3,
     ),
     IdleMemoryScenario(
@@ -107,7 +149,7 @@ _ALL: tuple[Scenario, ...] = (
     StartupScenario(
         name="startup",
         title="Start-up, from exec to the first HTTP answer",
-        budget=Budget(400.0, "value"),
+        budgets=(Budget(400.0, "value"),),
         most_rounds=9,
     ),
 )

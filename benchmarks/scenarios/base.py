@@ -40,10 +40,14 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that Theater may need: of the scenario's first metric, or of its ratio to the baseline."""
+    """The most that Theater may need: of the scenario's first metric, or of its ratio to another server."""
 
     limit: float
     of: Literal["value", "ratio"]
+    server: str = "theater"
+    """Which of Theater's rows it is for."""
+    to: str | None = None
+    """The server that the ratio is made to; None for the scenario's baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Scenario(ABC):
     servers: tuple[Server, ...]
     baseline: str | None
     """The server that ratios are made to; None where the figures stand by themselves."""
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     most_rounds: int | None = None
     """For what varies little: rounds beyond this are left out."""
 

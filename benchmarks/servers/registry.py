@@ -4,11 +4,12 @@ They are grouped by what they do, since a scenario needs servers that do the sam
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.servers.components import component_problem
 from benchmarks.servers.node_packages import NODE_FOLDER, node_problem, workerd_binary
 
 THEATER_COMMAND = Path(sys.executable).with_name("theater")
@@ -30,6 +31,10 @@ class Server:
     """Where it takes WebSockets."""
     listens: bool = True
     """False for a command that only runs to its end; it can have a start-up cost, and nothing else."""
+    slow: bool = False
+    """It takes long to get ready on first use, and is left out with `--quick`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What is added to the environment's variables."""
 
     @property
     def software(self) -> str:
@@ -56,6 +61,10 @@ def _theater_problem() -> str | None:
     if THEATER_COMMAND.exists():
         return None
     return f"there is no `theater` command next to {Path(sys.executable).name}"
+
+
+def _component_problem(language: str) -> Callable[[], str | None]:
+    return lambda: _theater_problem() or component_problem(language)
 
 
 def _uvicorn(port: int) -> list[str]:
@@ -183,6 +192,50 @@ STREAM_SERVERS = (
     Server("theater/echo", "sends a message back chunk by chunk", _theater("relay.toml"), _theater_problem),
 )
 """Take messages of any size: the first answers with their size, the second with what came."""
+
+NATIVE = Server(
+    "theater",
+    "the native actor",
+    _theater("components/native.toml"),
+    _theater_problem,
+)
+ZIG = Server(
+    "theater/zig",
+    "a component from Zig",
+    _theater("components/zig.toml"),
+    _component_problem("zig"),
+)
+GUEST_SERVERS = (
+    NATIVE,
+    ZIG,
+    Server(
+        "theater/javascript",
+        "a component from JavaScript: QuickJS inside",
+        _theater("components/javascript.toml"),
+        _component_problem("javascript"),
+        slow=True,
+    ),
+    Server(
+        "theater/python",
+        "a component from Python: CPython inside",
+        _theater("components/python.toml"),
+        _component_problem("python"),
+        slow=True,
+    ),
+)
+"""Send every message back, from an actor for all connections at `/`, or one of its own for any other path."""
+
+COMPONENT_SERVERS = (
+    *GUEST_SERVERS,
+    replace(
+        ZIG,
+        name="theater/stock",
+        summary="the component from Zig, through wasmtime-py's public interface alone",
+        environment={"THEATER_STOCK_WASM": "1"},
+    ),
+    WORKERD,
+)
+"""Those, and what else runs sandboxed actors, with one for all connections."""
 
 STARTUP_SERVERS = (
     THEATER,

@@ -15,7 +15,10 @@
     │   ├── MailboxFull           the actor is not keeping up
     │   ├── ActorFailed           the actor's handler raised
     │   ├── HandlerTimeout        the actor's handler took too long
-    │   └── RequestTimeout        the actor did not answer in time
+    │   ├── RequestTimeout        the actor did not answer in time
+    │   ├── CallFailed            a component's call returned an error
+    │   ├── InstanceEnded         a component's instance was ended: a trap, or a limit
+    │   └── InvalidComponent      a file that is no component, or one that does not fit
     ├── ConfigError           a manifest or setting has mistakes (exit code 2)
     └── StartupError          the server cannot start (exit code 3)
 
@@ -250,6 +253,71 @@ class RequestTimeout(GuestError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.address!r} did not answer within {self.seconds:g} s"
+
+
+class CallFailed(GuestError):
+    """A call of a component returned an error, and its turn has failed.
+
+    Args:
+        address: the actor's.
+        reason: the component's own words.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address)
+        self.args = (address, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class End(enum.Enum):
+    """Why an instance was ended."""
+
+    DEADLINE = "it computed for too long"
+    MEMORY = "it needs more memory than it may have"
+    STACK = "it ran out of stack"
+    PANIC = "it panicked"
+    VALUE = "it returned or sent more than one call may carry"
+    TRAP = "it trapped"
+
+
+class InstanceEnded(GuestError):
+    """An instance of a component has come to its end in the middle of a call; a new one takes over.
+
+    Args:
+        address: the actor's.
+        end: why.
+        detail: what is known besides.
+    """
+
+    def __init__(self, address: str, end: End, detail: str) -> None:
+        super().__init__(address)
+        self.args = (address, end, detail)
+        self.end = end
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"the instance of {self.address!r} was ended: {self.end.value} ({self.detail})"
+
+
+class InvalidComponent(GuestError):
+    """A file is no component, or one that does not fit.
+
+    Args:
+        path: the file's; empty if it was none.
+        problem: what is wrong with it, such as "is empty".
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__("")  # there is no actor of it yet
+        self.args = (path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the component'} {self.problem}"
 
 
 class Mistake(NamedTuple):

@@ -100,7 +100,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActorLimits(ConnectionLimits, frozen=True, kw_only=True):
-    """The limits of one actor, and of each of its connections.
+    """The limits of one actor, and of each of its connections; the last four are those of components.
 
     Attributes:
         max_actor_connections: WebSockets of one actor; past it a client is told 503.
@@ -116,6 +116,11 @@ class ActorLimits(ConnectionLimits, frozen=True, kw_only=True):
         upgrade_timeout: the same for `upgrade_connection`.
         request_timeout: seconds an actor has to answer another's `request`, unless the call says
             otherwise.
+        turn_time: seconds that a component may compute in one turn, waiting not counted; then its
+            instance is ended.
+        start_time: the same for making an instance and for its `init`.
+        max_memory: bytes of memory that one instance may have.
+        max_value: bytes that one call may carry from a component to the host.
     """
 
     max_actor_connections: Count = 32_768
@@ -127,6 +132,10 @@ class ActorLimits(ConnectionLimits, frozen=True, kw_only=True):
     handler_timeout: Seconds = 30.0
     upgrade_timeout: Seconds = 10.0
     request_timeout: Seconds = 5.0
+    turn_time: Seconds = 1.0
+    start_time: Seconds = 5.0
+    max_memory: Count = 128 * 1024 * 1024
+    max_value: Count = 16 * 1024 * 1024
 
 
 class Limits(ActorLimits, frozen=True, kw_only=True):
@@ -147,6 +156,8 @@ class Limits(ActorLimits, frozen=True, kw_only=True):
         max_body: bytes of one HTTP request body; a larger one is answered 413.
         keep_alive: seconds an idle HTTP connection is kept.
         max_actors: actors in one process; past it no new one is made and the client is told 503.
+        max_instances: instances of components in one process; past it an actor cannot start.
+        max_stack: bytes of stack that a component may use.
         compression_memory: bytes of all contexts for compression together; past it new connections
             keep none between messages.
         drain_window: seconds over which connections are closed when the server stops, so that
@@ -165,6 +176,8 @@ class Limits(ActorLimits, frozen=True, kw_only=True):
     max_body: Count = 1024 * 1024
     keep_alive: Seconds = 5.0
     max_actors: Count = 100_000
+    max_instances: Count = 10_000
+    max_stack: Count = 512 * 1024
     compression_memory: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
     drain_window: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     drain_timeout: Seconds = 10.0

@@ -90,7 +90,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     changes = {"HOME": str(home), "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
-    unwanted = ("XDG_STATE_HOME", "FORCE_COLOR", "NO_COLOR")
+    unwanted = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "THEATER_CACHE", "FORCE_COLOR", "NO_COLOR")
     return {name: value for name, value in os.environ.items() if name not in unwanted} | changes
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.wasm import guests
 
 import theater as package
 
@@ -72,7 +73,7 @@ from theater.cli import app
 app(["check", sys.argv[1]], standalone_mode=False)
 import theater.cli.serving
 # watchfiles is not for us to keep out: uvicorn loads it, too.
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"rich", "prompt_toolkit"}))
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"rich", "prompt_toolkit", "wasmtime"}))
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(project)], capture_output=True, text=True, check=True
@@ -98,6 +99,26 @@ def test_check_says_what_is_served(theater: Theater, project: Path) -> None:
         "                    max_frame 65_536\n"
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_check_looks_into_components(theater: Theater, project: Path, environment: dict[str, str]) -> None:
+    manifest = project / "theater.toml"
+    manifest.write_text(manifest.read_text().replace('python = "parrot.py:Parrot"', 'component = "p.wasm"'))
+    (project / "p.wasm").write_bytes(guests.echo())
+    done = theater("check", project)
+    assert done.stdout.decode() == (
+        f"{manifest}: parrot 1.2.3\n"
+        f"  component         p.wasm, contract 0.2.0, {len(guests.echo()):_} bytes\n"
+        "                    exports websocket-actor\n"
+        "  websocket-server  /\n"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(list(Path(environment["HOME"], ".cache", "theater", "components").iterdir())) == 1
+    (project / "p.wasm").write_bytes(guests.echo()[:100])
+    done = theater("check", project)
+    expected = f"{manifest}: component: found '{project / 'p.wasm'}', which is no valid component: "
+    assert done.stderr.decode().startswith(expected)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
 
 
 MISTAKES = {

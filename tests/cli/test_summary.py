@@ -1,12 +1,17 @@
-"""What `theater check` says about settings; `test_command` has the whole."""
+"""What `theater check` says about settings and components; `test_command` has the whole."""
+
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from tests.wasm import guests
 
 from theater.cli.summary import options, show, summary
-from theater.config import Manifest
+from theater.config import ComponentFile, Manifest
 from theater.native.actor import Actor
 from theater.runtime.ports import Batch
 from theater.server.routing import Pattern, Route
+from theater.wasm.component import inspect
 
 
 @pytest.mark.parametrize(
@@ -40,4 +45,24 @@ def test_options_of_a_path() -> None:
 def test_manifest_that_sets_only_defaults() -> None:
     routes = (Route("websocket-server", Pattern("/"), "x"),)
     manifest = Manifest("x", Actor, routes, file="f", limits={"max_message": 1_048_576}, route_limits=({},))
-    assert list(summary([manifest])) == ["f: x", "  websocket-server  /"]
+    assert list(summary([manifest], {})) == ["f: x", "  websocket-server  /"]
+
+
+def test_component() -> None:
+    file = ComponentFile(Path("built") / "counter.wasm", "thread", ("wasi:io", "wasi:clocks"))
+    inspection = inspect(guests.counter())
+    granted = replace(inspection, size=12_345, foreign=("wasi:io/poll@0.2.0", "wasi:io/error@0.2.0"))
+    assert list(summary([Manifest("x", file, (), file="f")], {"x": granted})) == [
+        "f: x",
+        "  component         counter.wasm, contract 0.2.0, 12_345 bytes, in a worker thread",
+        "                    exports websocket-actor",
+        "                    imports state",
+        "                    granted wasi:io/poll@0.2.0, wasi:io/error@0.2.0",
+    ]
+    file = ComponentFile(file.path)
+    old = inspect(guests.echo_0_1_0())
+    assert list(summary([Manifest("x", file, (), file="f")], {"x": old})) == [
+        "f: x",
+        f"  component         counter.wasm, contract 0.1.0, {len(guests.echo_0_1_0()):_} bytes",
+        "                    exports websocket-actor",
+    ]

@@ -60,6 +60,11 @@ def mistakes(*arguments: str) -> list[Mistake]:
     return error.value.mistakes
 
 
+def name_of_class(manifest: Manifest) -> str:
+    assert isinstance(manifest.actor, type)
+    return manifest.actor.__name__
+
+
 # What is right
 
 
@@ -73,7 +78,7 @@ def test_manifest(write: Write) -> None:
     )
     [manifest] = load_manifests([file])
     assert (manifest.name, manifest.version, manifest.file) == ("site", "1.2", file)
-    assert manifest.actor.__name__ == "Site"
+    assert name_of_class(manifest) == "Site"
     websocket, http = manifest.routes
     assert (websocket.kind, websocket.pattern.text) == ("websocket-server", "/rooms/{room}")
     assert (websocket.actor, websocket.instance) == ("site", "{room}")
@@ -147,7 +152,7 @@ def test_script_may_import_its_neighbours(write: Write, tmp_path: Path) -> None:
     (tmp_path / "neighbour_of_room.py").write_text("word = 'hello'\n")
     (tmp_path / "other.py").write_text("from neighbour_of_room import word\n" + SCRIPT)
     file = write('name = "x"\npython = "other.py:Room"\n' + HANDLER)
-    assert load_manifests([file])[0].actor.__name__ == "Room"
+    assert name_of_class(load_manifests([file])[0]) == "Room"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +230,12 @@ ONE: dict[str, tuple[str, str, str, str]] = {
     "version no text": (HEAD + "version = 0.1\n" + HANDLER, "version", "0.1 (a number)", "text such as"),
     "version a list": (HEAD + "version = []\n" + HANDLER, "version", "[] (a list)", "text such as"),
     "version a boolean": (HEAD + "version = true\n" + HANDLER, "version", "True (a boolean)", "text such"),
-    "no python": ('name = "room"\n' + HANDLER, "python", "nothing", "text such as 'chat.py:ChatRoom'"),
+    "no python": (
+        'name = "room"\n' + HANDLER,
+        "python",
+        "nothing",
+        "text such as 'chat.py:ChatRoom', or component",
+    ),
     "python a table": ('name = "a"\n' + HANDLER + "[python]\n", "python", "{} (a table)", "text such as"),
     "python without a class": (
         'name = "a"\npython = "room.py"\n' + HANDLER,
@@ -669,4 +679,4 @@ def test_failed_script_is_loaded_anew(write: Write, tmp_path: Path) -> None:
     (tmp_path / "later.py").write_text("raise ValueError\n")
     assert len(mistakes(file)) == 1
     (tmp_path / "later.py").write_text(SCRIPT + "# now it is right\n")
-    assert load_manifests([file])[0].actor.__name__ == "Room"
+    assert name_of_class(load_manifests([file])[0]) == "Room"

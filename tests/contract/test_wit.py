@@ -5,231 +5,28 @@ import importlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from types import FunctionType, NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
 import theater
 from theater import Actor, Address, Connection, contract, errors
+from theater.build import wit as parser
+from theater.build.wit import Alias, Enum, Interface, Package, Record, Type, Variant
 from theater.contract import Accept, ConnectionInfo, Headers, Query, Response, Stream
 from theater.runtime.ports import Behaviour
 
-T = TypeVar("T")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "contract.md"
 
-# A WIT parser, as far as the two files need one
 
-
-@dataclass(frozen=True)
-class Function:
-    """Parameters, a name and a type each, and the type of the result."""
+class Function(NamedTuple):
+    """A function in the words of WIT: parameters, a name and a type each, and the type of the result."""
 
     parameters: tuple[tuple[str, str], ...]
     result: str | None
-
-
-@dataclass
-class Interface:
-    """What one interface defines; types are text with one space behind each comma."""
-
-    aliases: dict[str, str] = field(default_factory=dict)
-    records: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    variants: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    functions: dict[str, Function] = field(default_factory=dict)
-
-    @property
-    def types(self) -> set[str]:
-        return {*self.aliases, *self.records, *self.variants, *self.enums}
-
-
-@dataclass
-class Package:
-    """One file, which has one world."""
-
-    name: str
-    interfaces: dict[str, Interface]
-    world: str
-    imports: list[str]
-    exports: list[str]
-
-    def functions(self, interfaces: list[str]) -> dict[str, Function]:
-        """The functions of some interfaces, by name."""
-        found: dict[str, Function] = {}
-        for interface in interfaces:
-            found |= self.interfaces[interface].functions
-        return found
-
-
-class WitError(ValueError):
-    """Text that is no WIT, or more than this parser knows."""
-
-
-class Parser:
-    """Reads one file."""
-
-    TOKEN = re.compile(r"(?:\s|//.*)*(->|%?[a-z][a-z0-9-]*|[0-9][0-9.]*|\S|$)")
-    NAME = re.compile(r"%?([a-z][a-z0-9-]*)")
-    PLAIN = frozenset(("u8", "u16", "u32", "u64", "f64", "bool", "string"))
-    GENERIC = frozenset(("list", "option", "result", "tuple"))
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._place = 0
-        self._token = ""
-        self._interfaces: dict[str, Interface] = {}
-        self._known: set[str] = set()
-        self._used: dict[str, int] = {}
-        self._next()
-
-    def package(self) -> Package:
-        self._expect("package")
-        name = f"{self._name()}:"
-        self._expect(":")
-        name += f"{self._name()}@"
-        self._expect("@")
-        name += self._next()
-        self._expect(";")
-        while self._accept("interface"):
-            interface = self._name()
-            self._interfaces[interface] = self._interface()
-        self._expect("world")
-        world = self._name()
-        imports, exports = self._world()
-        self._expect("")
-        return Package(name, self._interfaces, world, imports, exports)
-
-    def _interface(self) -> Interface:
-        interface = Interface()
-        self._known = set()
-        self._used = {}
-        self._expect("{")
-        while not self._accept("}"):
-            self._item(interface)
-        self._known |= interface.types
-        for name, line in self._used.items():
-            if name not in self._known:
-                raise WitError(f"line {line}: unknown type {name}")
-        return interface
-
-    def _item(self, interface: Interface) -> None:
-        if self._accept("use"):
-            source = self._interfaces.get(self._name(), Interface())
-            self._expect(".")
-            for name in self._several("{", "}", self._name):
-                if name not in source.types:
-                    raise self._error(f"a type to use, found {name}")
-                self._known.add(name)
-            self._expect(";")
-        elif self._accept("record"):
-            name = self._name()
-            interface.records[name] = tuple(self._several("{", "}", self._typed))
-        elif self._accept("variant"):
-            name = self._name()
-            interface.variants[name] = dict(self._several("{", "}", self._case))
-        elif self._accept("enum"):
-            name = self._name()
-            interface.enums[name] = tuple(self._several("{", "}", self._name))
-        elif self._accept("type"):
-            name = self._name()
-            self._expect("=")
-            interface.aliases[name] = self._type()
-            self._expect(";")
-        else:
-            name = self._name()
-            if not self._accept(":"):
-                raise self._error(f"a colon behind {name}, if that is a function: unknown items are not read")
-            self._expect("func")
-            parameters = tuple(self._several("(", ")", self._typed))
-            interface.functions[name] = Function(parameters, self._type() if self._accept("->") else None)
-            self._expect(";")
-
-    def _world(self) -> tuple[list[str], list[str]]:
-        found: dict[str, list[str]] = {"import": [], "export": []}
-        self._expect("{")
-        while not self._accept("}"):
-            if self._token not in found:
-                raise self._error("import or export")
-            direction = found[self._next()]
-            if self._token not in self._interfaces:
-                raise self._error("an interface")
-            direction.append(self._name())
-            self._expect(";")
-        return found["import"], found["export"]
-
-    def _case(self) -> tuple[str, str | None]:
-        name = self._name()
-        if not self._accept("("):
-            return name, None
-        payload = self._type()
-        self._expect(")")
-        return name, payload
-
-    def _typed(self) -> tuple[str, str]:
-        name = self._name()
-        self._expect(":")
-        return name, self._type()
-
-    def _type(self) -> str:
-        if self._accept("_"):
-            return "_"
-        name = self._name()
-        if name in self.GENERIC:
-            return f"{name}<{', '.join(self._several('<', '>', self._type))}>"
-        if name not in self.PLAIN:
-            self._used[name] = self._line
-        return name
-
-    def _several(self, start: str, end: str, one: Callable[[], T]) -> list[T]:
-        found = []
-        self._expect(start)
-        while not self._accept(end):
-            found.append(one())
-            if self._token != end:
-                self._expect(",")
-        return found
-
-    def _name(self) -> str:
-        found = self.NAME.fullmatch(self._token)
-        if found is None:
-            raise self._error("a name")
-        self._next()
-        return found[1]
-
-    def _accept(self, token: str) -> bool:
-        if self._token != token:
-            return False
-        self._next()
-        return True
-
-    def _expect(self, token: str) -> None:
-        if not self._accept(token):
-            raise self._error(repr(token) if token else "nothing more")
-
-    def _next(self) -> str:
-        token = self._token
-        found = self.TOKEN.match(self._text, self._place)
-        assert found is not None  # it takes any character, and the end
-        self._place = found.end()
-        self._token = found[1]
-        return token
-
-    @property
-    def _line(self) -> int:
-        return self._text.count("\n", 0, self._place) + 1
-
-    def _error(self, expected: str) -> WitError:
-        return WitError(f"line {self._line}: expected {expected}, found {self._token!r}")
-
-
-def read(version: str) -> Package:
-    return Parser(
-        files("theater").joinpath("wit", version, "theater-websocket.wit").read_text("utf-8")
-    ).package()
 
 
 # The Python mirror in the words of WIT
@@ -261,7 +58,8 @@ STREAMS_IN = {  # for Stream: a guest is called with each piece, where Python it
     "handle-chunk": Function((("connection", "int"), *PIECE[1:]), "result<list<message>, string>")
 }
 ERRORS: set[type[errors.TheaterError]] = {errors.InvalidAddress, *errors.GuestError.__subclasses__()}
-ERRORS.remove(errors.HandlerTimeout)  # stands in the log and in the event `error`, nobody catches it
+# They stand in the log and in the event `error`, nobody catches them.
+ERRORS -= {errors.HandlerTimeout, errors.CallFailed, errors.InstanceEnded, errors.InvalidComponent}
 NAMES_OF_0_1_0: dict[Any, str] = {Connection.send: "send-message", Connection.close: "close-connection"}
 INFALLIBLE = {Connection.drained}
 PLAIN: dict[Any, str] = {
@@ -382,23 +180,42 @@ def wit_property(name: str, member: property, *, of_connection: bool) -> dict[st
 
 
 def plain(value: Any) -> Any:
-    """The same with Python's one kind of whole number, which stands for a connection's id too."""
+    """The same in text, with Python's one kind of whole number, which stands for a connection's id too."""
     match value:
         case str():
             return re.sub(r"\b(u16|u64|connection-id)\b", "int", value)
+        case Type():
+            return plain(str(value))
+        case Function(parameters, result) | parser.Function(parameters, result):
+            return Function(plain(parameters), plain(result))
         case tuple():
             return tuple(map(plain, value))
         case dict():
             return {name: plain(each) for name, each in value.items()}
-        case Function(parameters, result):
-            return Function(plain(parameters), plain(result))
+        case Alias(whole) | Enum(whole) | Record(whole):
+            return plain(whole)
+        case Variant(cases):
+            return dict(plain(cases))
         case _:
             return value
 
 
+def defined(interface: Interface, kind: type) -> dict[str, Any]:
+    """The types of one kind."""
+    return {name: plain(each) for name, each in interface.types.items() if isinstance(each, kind)}
+
+
+def functions(package: Package, interfaces: Iterable[str]) -> dict[str, Any]:
+    """The functions of some interfaces."""
+    found: dict[str, Any] = {}
+    for interface in interfaces:
+        found |= plain(package.interfaces[interface].functions)
+    return found
+
+
 @pytest.fixture
 def package() -> Package:
-    return read("0.2.0")
+    return parser.contract("0.2.0")
 
 
 @pytest.fixture
@@ -412,28 +229,14 @@ def test_0_1_0_is_the_proposal_word_for_word() -> None:
     assert hashlib.sha256(text).hexdigest() == expected
 
 
-def test_0_1_0_can_be_read() -> None:
-    package = read("0.1.0")
-    assert (package.name, package.world) == ("theater:websocket@0.1.0", "actor")
-    assert package.imports == ["websocket"]
-    assert package.exports == ["websocket-upgrade", "websocket-actor", "http-actor"]
-    assert package.interfaces["websocket"].variants["connection-event"] == {
-        "connected": None,
-        "message": "message-type",
-        "error": "string",
-        "closed": None,
-    }
-
-
 def test_one_world_holds_it_all(package: Package) -> None:
-    assert (package.name, package.world) == ("theater:websocket@0.2.0", "actor")
     assert ["types", *package.imports, *package.exports] == list(package.interfaces)
     assert all(not package.interfaces[name].types for name in package.imports + package.exports)
 
 
 def test_records_are_the_classes_with_several_fields(types: Interface) -> None:
     expected = {kebab(cls.__name__): fields for cls in CLASSES if len(fields := wit_fields(cls)) > 1}
-    assert plain(types.records) == expected
+    assert defined(types, Record) == expected
 
 
 def test_variants_are_the_unions_and_errors(types: Interface) -> None:
@@ -441,19 +244,19 @@ def test_variants_are_the_unions_and_errors(types: Interface) -> None:
         name: {kebab(cls.__name__): wit_payload(cls) for cls in members} for members, name in UNIONS.items()
     }
     expected["actor-error"] = {kebab(error.__name__): None for error in ERRORS} | {"local-error": "string"}
-    assert plain(types.variants) == expected
+    assert defined(types, Variant) == expected
 
 
 def test_aliases_are_the_classes_that_read_as_plain_values(types: Interface) -> None:
     expected = {
         kebab(cls.__name__): wit(get_type_hints(reading)["return"]) for cls, reading in ALIASES.items()
     }
-    assert plain(types.aliases) == expected | {"connection-id": wit(get_type_hints(ConnectionInfo)["id"])}
+    assert defined(types, Alias) == expected | {"connection-id": wit(get_type_hints(ConnectionInfo)["id"])}
 
 
 def test_levels_are_those_of_the_log(types: Interface) -> None:
     levels = [logging.getLevelName(number).lower() for number in range(10, 50, 10)]
-    assert types.enums == {"level": tuple(levels)}
+    assert defined(types, Enum) == {"level": tuple(levels)}
 
 
 def test_no_class_is_left_out() -> None:
@@ -462,37 +265,21 @@ def test_no_class_is_left_out() -> None:
 
 
 def test_exports_are_the_handlers(package: Package) -> None:
-    assert plain(package.functions(package.exports)) == wit_exports()
+    assert functions(package, package.exports) == wit_exports()
 
 
 def test_imports_are_what_an_actor_can_do(package: Package) -> None:
-    package.imports.remove("host")  # Python has that in its standard library
-    assert plain(package.functions(package.imports)) == wit_imports()
+    imports = [name for name in package.imports if name != "host"]  # Python has that in its standard library
+    assert functions(package, imports) == wit_imports()
 
 
 def test_the_page_names_everything(package: Package, types: Interface) -> None:
     (names,) = re.findall(r"^## Names.*?(?=^## )", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     rows = re.findall(r"^\| `([a-z-]+)` \| `([\w.]+)`", names, re.MULTILINE)
-    functions = package.functions([*package.imports, *package.exports])
-    assert sorted(name for name, _ in rows) == sorted([*types.types, *functions])
+    known = functions(package, [*package.imports, *package.exports])
+    assert sorted(name for name, _ in rows) == sorted([*types.types, *known])
     for _, name in rows:
         first, *rest = name.split(".")
         modules = (module for module in (theater, contract, errors) if first in vars(module))
         found = getattr(next(modules, None), first, None) or importlib.import_module(first)
         assert all(hasattr(found, attribute) for attribute in rest), name
-
-
-@pytest.mark.parametrize(
-    ("body", "problem"),
-    [
-        ("interface a { flags b { c } }", "line 1: expected a colon behind flags"),
-        ("interface a {\n  type b = c;\n}", "line 2: unknown type c"),
-        ("interface a { use b.{c}; }", "line 1: expected a type to use"),
-        ("interface a { type b = list<u8> }", "line 1: expected ';', found '}'"),
-        ("interface a { type B = u8; }", "line 1: expected a name, found 'B'"),
-        ("interface a {", "line 1: expected a colon behind world"),
-    ],
-)
-def test_what_the_parser_does_not_know_is_an_error(body: str, problem: str) -> None:
-    with pytest.raises(WitError, match=re.escape(problem)):
-        Parser(f"package a:b@1.0.0; {body} world c {{}}").package()

@@ -158,9 +158,9 @@ def _check_run(context: typer.Context, uds: str | None, tls_cert: str | None, tl
 def check(paths: Paths) -> None:
     """Prints what each manifest serves."""
     from theater.cli.summary import summary
-    from theater.config import load_manifests
+    from theater.config import inspect_manifests
 
-    for line in summary(load_manifests(paths)):
+    for line in summary(*inspect_manifests(paths)):
         print(line)
 
 
@@ -269,10 +269,50 @@ def connect(
 
 @app.command(
     help=_help(
-        "Make a project: an actor, its manifest and its tests, ready to run.",
-        "NAME is that of the actor: lower-case letters, digits and hyphens, beginning with a letter.",
+        "Build a component from the source of an actor, for a manifest to name.",
+        "SOURCE is a file in Python (file.py or file.py:Class), JavaScript (.js, .mjs), Zig, C or WebAssembly"
+        " text (.wat), or a core module (.wasm). Python needs componentize-py, JavaScript Node.js, Zig and C"
+        " ziglang.",
+        "Ends with 2 if the source has mistakes, or what builds it is missing.",
     ),
-    epilog=_examples("theater new chat", "theater new chat --path ~/projects/chat"),
+    epilog=_examples(
+        "theater build chat.js                    writes chat.wasm",
+        "theater build chat.py:ChatRoom           one of several actors",
+        "theater build chat.zig -o out/chat.wasm",
+        "theater build module.wasm -o chat.wasm   a core module, whatever made it",
+    ),
+)
+def build(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write; beside SOURCE if left out.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Builds, and says what came out."""
+    from theater.cli import building
+
+    raise typer.Exit(building.build(source, output))
+
+
+@app.command(
+    help=_help(
+        "Make a project: an actor and its manifest, ready to run.",
+        "NAME is that of the actor: lower-case letters, digits and hyphens, beginning with a letter.",
+        "An actor in Python runs in the server's process, and has tests; one in JavaScript or Zig is built into"
+        " a component, which runs in a sandbox.",
+    ),
+    epilog=_examples(
+        "theater new chat",
+        "theater new chat --language javascript",
+        "theater new chat --path ~/projects/chat",
+    ),
 )
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
@@ -280,6 +320,10 @@ def new(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder to make; NAME, if left out.", show_default=False),
     ] = None,
+    language: Annotated[
+        Literal["python", "javascript", "zig"],
+        typer.Option(metavar="LANGUAGE", help="Of the actor: python, javascript or zig."),
+    ] = "python",
 ) -> None:
     """Makes a project, and says what to do with it."""
     import shlex
@@ -287,16 +331,12 @@ def new(
     from theater.cli import project
 
     folder = path or Path(name)
-    for file in project.create(name, folder):
+    for file in project.create(name, folder, language):
         print(f"made {file}")
-    print(f"""
-Next:
-  cd {shlex.quote(str(folder))}
-  theater run . --reload
-and from another terminal:
-  theater connect ws://127.0.0.1:8080/rooms/lobby
-Its tests:
-  pytest""")
+    print("\nNext:", f"cd {shlex.quote(str(folder))}", *project.COMMANDS[language], sep="\n  ")
+    print("and from another terminal:", "theater connect ws://127.0.0.1:8080/rooms/lobby", sep="\n  ")
+    if language == "python":
+        print("Its tests:", "pytest", sep="\n  ")
 
 
 def main() -> None:

@@ -64,6 +64,10 @@ _BOUNDS: Final = {
     "handler_timeout": _Bound(300, f"{_LONG} for clients of an actor that hangs", "lower it"),
     "upgrade_timeout": _Bound(60, f"{_LONG} for a client that wants to come in", "lower it"),
     "request_timeout": _Bound(300, f"{_LONG} for an actor that waits for another", "lower it"),
+    "turn_time": _Bound(10, f"{_LONG} for clients of a component that hangs", "lower it"),
+    "start_time": _Bound(60, f"{_LONG} for a client that waits for an actor", "lower it"),
+    "max_memory": _Bound(1024 * _MIB, "one instance can take the memory of all", "lower it"),
+    "max_value": _Bound(64 * _MIB, "one call can make the host copy that much", "lower it"),
     "mailbox_high_water": _Bound(100_000, "so many events wait in memory for one actor", "lower it"),
     "max_address_connections": _Bound(20_000, "one client can take the connections of all", "lower it"),
     "upgrade_rate": _Bound(1_000, "one client can keep the server busy with handshakes", "lower it"),
@@ -74,6 +78,9 @@ _BOUNDS: Final = {
     "body_timeout": _Bound(300, f"{_LONG} for a body that does not come", "lower it"),
     "keep_alive": _Bound(120, f"{_LONG} for a connection that says nothing", "lower it"),
     "max_actors": _Bound(1_000_000, "they stay in memory", "lower it"),
+    "max_instances": _Bound(
+        20_000, "each takes 3 mappings of memory, of which Linux allows 65_530", "raise vm.max_map_count, too"
+    ),
     "compression_memory": _Bound(1024 * _MIB, "it may all be used", "lower it"),
     "drain_timeout": _Bound(
         30, "Kubernetes kills after 30 seconds if not told otherwise", "lower it, or raise it there, too"

@@ -1,18 +1,29 @@
 """What manifests serve, in a few lines."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from theater.config import Manifest
+from theater.config import ComponentFile, Manifest
 from theater.limits import Limits
 from theater.server.routing import Route
+
+if TYPE_CHECKING:
+    from theater.wasm.component import Inspection
 
 _DEFAULT = Limits()
 
 
-def summary(manifests: Iterable[Manifest]) -> Iterator[str]:
-    """The lines that `theater check` prints: what is served, and what differs from the defaults."""
+def summary(manifests: Iterable[Manifest], inspections: Mapping[str, "Inspection"]) -> Iterator[str]:
+    """The lines that `theater check` prints: what is served, and what differs from the defaults.
+
+    Args:
+        manifests: of one server.
+        inspections: what is known of their components, by the names of the manifests.
+    """
     for manifest in manifests:
         yield f"{manifest.file}: {manifest.name} {manifest.version}".rstrip()
+        if isinstance(manifest.actor, ComponentFile):
+            yield from _component(manifest.actor, inspections[manifest.name])
         if manifest.server is not None:
             yield from _set("server", {**manifest.server.policy, **manifest.server.limits})
         yield from _set("limits", manifest.limits)
@@ -22,6 +33,20 @@ def summary(manifests: Iterable[Manifest]) -> Iterator[str]:
             yield f"  {route.kind:<16}  {methods}{route.pattern.text}{instance}"
             settings = manifest.route_limits[index] if manifest.route_limits else {}
             yield from _set("", {**settings, **options(route)})
+
+
+def _component(file: ComponentFile, inspection: "Inspection") -> Iterator[str]:
+    """What a component is, and what it needs."""
+    execution = ", in a worker thread" if file.execution == "thread" else ""
+    version, size = inspection.contract.version, show(inspection.size)
+    yield f"  {'component':<16}  {file.path.name}, contract {version}, {size} bytes{execution}"
+    for verb, names in (
+        ("exports", inspection.exports),
+        ("imports", inspection.imports),
+        ("granted", inspection.foreign),
+    ):
+        if names:
+            yield f"  {'':<16}  {verb} {', '.join(names)}"
 
 
 def options(route: Route) -> Mapping[str, object]:

@@ -4,12 +4,13 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from theater.config.manifest import FILE_NAME, Manifest, ServerSettings, overrides
-from theater.config.resolving import contradictions
+from theater.config.components import inspect_components, read_component
+from theater.config.manifest import FILE_NAME, ComponentFile, Manifest, ServerSettings, overrides
+from theater.config.resolving import contradictions, server_limits
 from theater.config.scripts import load_actor
 from theater.config.settings import Settings
 from theater.config.tables import Table, show
@@ -22,6 +23,9 @@ from theater.server.origins import Origin
 from theater.server.proxies import Proxies
 from theater.server.routing import Kind, Pattern, Route, instance_parameters
 
+if TYPE_CHECKING:
+    from theater.wasm.component import Inspection
+
 Served = type[Actor] | Manifest | str
 """What can be served: an actor class, a manifest, or what `theater run` takes."""
 
@@ -29,6 +33,8 @@ RESERVED: Final = "_theater"  # first segment of the server's own pages
 
 _EXPECTED: Final = f"a manifest, a folder with a {FILE_NAME}, or file.py:Class"
 _KINDS: Final[tuple[Kind, ...]] = ("websocket-server", "http-server")
+_COMPONENT_KEYS: Final = ("component", "execution", "grants")
+_KEYS: Final = ("name", "version", "python", *_COMPONENT_KEYS, "handlers", "limits", "server")
 _COMMON_KEYS: Final = ("type", "path", "instance")
 _WEBSOCKET_KEYS: Final = (*_COMMON_KEYS, "origins", "messages", "batch", "answers")
 _HTTP_KEYS: Final = (*_COMMON_KEYS, "methods")
@@ -49,13 +55,37 @@ def load_manifests(arguments: Iterable[str], limits: Limits = Limits()) -> list[
     Raises:
         ConfigError: with every mistake in all of them.
     """
+    manifests, mistakes = _load_all(arguments, limits)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return manifests
+
+
+def inspect_manifests(
+    arguments: Iterable[str], limits: Limits = Limits()
+) -> tuple[list[Manifest], dict[str, "Inspection"]]:
+    """The same, and looks into components.
+
+    Returns:
+        The manifests, and what is known of the components by the names of the manifests.
+
+    Raises:
+        ConfigError: with every mistake in all of them.
+    """
+    manifests, mistakes = _load_all(arguments, limits)
+    inspections = inspect_components(manifests, server_limits(manifests, limits), mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return manifests, inspections
+
+
+def _load_all(arguments: Iterable[str], limits: Limits) -> tuple[list[Manifest], list[Mistake]]:
+    """The manifests that can be read, and all mistakes."""
     mistakes: list[Mistake] = []
     manifests = [manifest for argument in arguments if (manifest := _load(argument, mistakes)) is not None]
     _check_together(manifests, mistakes)
     mistakes += contradictions(manifests, limits)
-    if mistakes:
-        raise ConfigError(mistakes)
-    return manifests
+    return manifests, mistakes
 
 
 def manifests_of(
@@ -93,6 +123,9 @@ def _load(argument: str, mistakes: list[Mistake]) -> Manifest | None:
     elif path.suffix == ".py":
         mistakes.append(Mistake(argument, "", "a Python file without a class", "file.py:Class"))
         return None
+    elif path.suffix == ".wasm":
+        mistakes.append(Mistake(argument, "", "a component", f"a manifest with component = {path.name!r}"))
+        return None
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -120,20 +153,18 @@ class _ManifestReader:
         self._mistakes = mistakes
         self._table = Table(values, self._file, "", mistakes)
         self._name = ""
-        self._actor: type[Actor] | None = None
+        self._actor: type[Actor] | ComponentFile | None = None
 
     def read(self) -> Manifest | None:
         before = len(self._mistakes)
         table = self._table
-        table.known(("name", "version", "python", "handlers", "limits", "server"))
+        table.known(_KEYS)
         self._name = table.text("name", "a name such as 'chat'") or ""
         if self._name and not TYPE_NAME.fullmatch(self._name):
             expected = "lower-case letters, digits and hyphens, beginning with a letter, at most 64"
             table.mistake("name", repr(self._name), expected)
         version = table.text("version", "text such as '0.1.0'", "")
-        python = table.text("python", "text such as 'chat.py:ChatRoom'")
-        if python is not None:
-            self._actor = load_actor(self._file, self._path.parent, python, "python", self._mistakes)
+        self._actor = self._read_actor()
         limits = table.table("limits")
         limits.known((), ActorLimits)
         settings = limits.limits(ActorLimits)
@@ -152,6 +183,21 @@ class _ManifestReader:
             tuple(route_settings for _, route_settings in read),
             server,
         )
+
+    def _read_actor(self) -> type[Actor] | ComponentFile | None:
+        """What the actor is: a class or a component."""
+        table, folder = self._table, self._path.parent
+        if "component" not in table.values:
+            for key in ("execution", "grants"):
+                if key in table.values:
+                    table.mistake(key, "it without component", "it only there")
+            python = table.text("python", "text such as 'chat.py:ChatRoom', or component")
+            if python is None:
+                return None
+            return load_actor(self._file, folder, python, "python", self._mistakes)
+        if "python" in table.values:
+            table.mistake("component", "it beside python", "one of the two")
+        return read_component(table, folder)
 
     def _handler(self, table: Table) -> tuple[Route, Settings] | None:
         kind = table.text("type", f"one of {', '.join(_KINDS)}")
@@ -212,8 +258,8 @@ class _ManifestReader:
         return Batch(**settings)
 
     def _needs(self, table: Table, key: str, found: str, handler: str) -> None:
-        """Finds it a mistake at a key if the actor has no such handler."""
-        if self._actor is not None and not overrides(self._actor, handler):
+        """Finds it a mistake at a key if the actor is a class without such a handler."""
+        if isinstance(self._actor, type) and not overrides(self._actor, handler):
             found = f"{found}, but {self._actor.__name__} has no {handler}"
             table.mistake(key, found, f"a class that defines {handler}")
 

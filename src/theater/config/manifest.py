@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,6 +12,23 @@ from theater.native.actor import Actor
 from theater.server.routing import Pattern, Route
 
 FILE_NAME: Final = "theater.toml"
+
+Execution = Literal["loop", "thread"]
+"""Where a component computes: on the event loop as long as that is short, or always in a worker thread."""
+
+
+class ComponentFile(msgspec.Struct, frozen=True):
+    """A component, which is loaded when the server starts.
+
+    Attributes:
+        path: of the file.
+        execution: see there.
+        grants: packages outside of the contract that it may import, such as `wasi:clocks`.
+    """
+
+    path: Path
+    execution: Execution = "loop"
+    grants: tuple[str, ...] = ()
 
 
 class ServerSettings(msgspec.Struct, frozen=True):
@@ -30,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     Attributes:
         name: of the type; the first part of its actors' addresses.
-        actor: its class.
+        actor: its class, or the component in place of one.
         routes: what leads to it. A limit of a route goes before the actor's, if it is set in
             `route_limits`, or is not the default.
         version: its own, for people.
@@ -41,7 +59,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """
 
     name: str
-    actor: type[Actor]
+    actor: type[Actor] | ComponentFile
     routes: tuple[Route, ...]
     version: str = ""
     file: str = ""

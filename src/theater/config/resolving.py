@@ -51,9 +51,9 @@ def resolve(
     mistakes = contradictions(manifests, limits)
     if mistakes:
         raise ConfigError(mistakes)
+    limits = server_limits(manifests, limits)
     for manifest in manifests:
         if manifest.server is not None:
-            limits = msgspec.structs.replace(limits, **manifest.server.limits)
             policy = msgspec.structs.replace(policy, **manifest.server.policy)
     actors = {manifest.name: _part(ActorLimits, limits, manifest.limits) for manifest in manifests}
     routes = [
@@ -62,6 +62,14 @@ def resolve(
         for route, settings in _settings_of_routes(manifest)
     ]
     return Configuration(limits, policy, actors, tuple(routes))
+
+
+def server_limits(manifests: Iterable[Manifest], limits: Limits) -> Limits:
+    """The limits of a server with these manifests; arguments are those of `resolve`."""
+    for manifest in manifests:
+        if manifest.server is not None:
+            limits = msgspec.structs.replace(limits, **manifest.server.limits)
+    return limits
 
 
 def contradictions(manifests: Iterable[Manifest], limits: Limits) -> list[Mistake]:

@@ -23,7 +23,7 @@ UNITS: Final = {
     **dict.fromkeys(("max_message", "max_frame", "max_stream", "max_send_queue"), "bytes"),
     **dict.fromkeys(("send_high_water", "send_low_water", "byte_burst", "compression_min"), "bytes"),
     **dict.fromkeys(("max_head", "max_body", "compression_memory"), "bytes"),
-    **dict.fromkeys(("max_outbox_bytes", "max_state"), "bytes"),
+    **dict.fromkeys(("max_outbox_bytes", "max_state", "max_memory", "max_value", "max_stack"), "bytes"),
     "max_fragments": "frames",
     **dict.fromkeys(("max_send_messages", "message_burst"), "messages"),
     "message_rate": "messages a second",
@@ -41,6 +41,8 @@ UNITS: Final = {
     "upgrade_burst": "upgrades",
     "max_headers": "fields",
     "max_actors": "actors",
+    "max_instances": "instances",
+    **dict.fromkeys(("turn_time", "start_time"), "seconds"),
 }
 """Units of the limits that have one."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from theater.config import ComponentFile, Manifest, Served, manifests_of, resolve
-from theater.config.components import invalid
+from theater.config.components import invalid, unserved
 from theater.contract import Response
 from theater.errors import ConfigError, InvalidComponent, Reason
 from theater.limits import ActorLimits, Limits
@@ -136,6 +136,8 @@ class Theater:
             kind = self._components.load(actor.path, actor.grants, actor.execution == "thread", limits)
         except InvalidComponent as error:
             raise ConfigError([invalid(manifest, error)]) from None
+        if mistakes := list(unserved(manifest, kind.program.exports)):
+            raise ConfigError(mistakes)
         return ActorType(manifest.name, kind.create, limits)
 
     def _pages(self, health: bool, metrics: bool) -> dict[str, Callable[[], Response]]:

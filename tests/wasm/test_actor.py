@@ -10,7 +10,7 @@ from tests.wasm.served import component
 from theater import Actor, Address, Binary, Closed, Connection, Event, Received, Text
 from theater.client import ClientConnection, connect
 from theater.contract import Data
-from theater.errors import ConnectFailed
+from theater.errors import ConfigError, ConnectFailed
 from theater.limits import Limits
 from theater.testing import serve
 
@@ -170,3 +170,9 @@ async def test_there_are_no_more_instances_than_allowed(tmp_path: Path) -> None:
             with pytest.raises(ConnectFailed, match="50"):
                 await connect(server.url("/d"))
             assert [await ask(each, "x") for each in (a, b, c)] == [Text("x")] * 3
+
+
+async def test_handlers_that_lead_to_nothing_are_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"handlers\[1\].*does not export http-actor"):
+        async with serve(component(tmp_path, guests.echo(), http=True)):
+            pass

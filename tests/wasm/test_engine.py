@@ -87,3 +87,10 @@ def test_threads_end_with_it(engine: Engine) -> None:
     assert names() == {"theater-epochs", "theater-component-0_0"}
     engine.close()
     assert names() == set()
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 64 * 1024 * 1024])
+def test_stacks_of_every_allowed_size(size: int) -> None:
+    engine = Engine(size, 10)
+    engine.here(spin, engine, 1)
+    engine.close()

@@ -21,6 +21,7 @@ log = logging.getLogger("theater")
 MAX_SIZE: Final = 1024 * 1024 * 1024
 """Bytes that all compiled components of a folder may have; those unused for longest are deleted."""
 
+_LARGE: Final = 4 * 1024 * 1024  # bytes of a component that takes seconds to compile
 _SUFFIX: Final = ".cwasm"
 _UNFINISHED: Final = ".tmp"
 _ABANDONED: Final = 3600.0  # seconds after which nobody is still writing a file
@@ -69,11 +70,11 @@ class Cache:
         """
         folder = self._usable_folder()
         if folder is None:
-            return Component(engine, code)
+            return _compile(engine, code)
         key = _key(code, settings)
         component = _find(folder, key, engine)
         if component is None:
-            component = Component(engine, code)
+            component = _compile(engine, code)
             try:
                 _keep(folder, key, component.serialize())
                 _prune(folder, self._max_size)
@@ -101,6 +102,12 @@ class Cache:
         log.warning("compiled components are not kept in %s: %s", folder, problem)
         self._folder = None
         return None
+
+
+def _compile(engine: Engine, code: bytes) -> Component:
+    if len(code) > _LARGE:
+        log.info("compiling a component of %.1f MiB, which may take some seconds", len(code) / (1024 * 1024))
+    return Component(engine, code)
 
 
 def _key(code: bytes, settings: str) -> str:

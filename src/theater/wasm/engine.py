@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import wasmtime
+from wasmtime import _bindings as ffi  # the package does not set the size of stacks
 
 T = TypeVar("T")
 
@@ -17,6 +18,7 @@ TICK: Final = 0.005
 
 _RESERVATION: Final = 256 * 1024 * 1024  # of addresses, so that tens of thousands of memories fit
 _GUARD: Final = 64 * 1024
+_HOST_STACK: Final = 2 * 1024 * 1024  # of addresses, too; what is not touched takes no memory
 
 
 class Engine:
@@ -38,6 +40,8 @@ class Engine:
         config = wasmtime.Config()
         config.epoch_interruption = True
         config.max_wasm_stack = max_stack
+        # Host functions run on the same stack, and the interpreter below them.
+        ffi.wasmtime_config_async_stack_size_set(config.ptr(), max_stack + _HOST_STACK)
         config.memory_reservation = _RESERVATION
         config.memory_guard_size = _GUARD
         config.wasm_threads = False  # no two threads in one instance

@@ -81,7 +81,8 @@ def _scalar(shape: Scalar) -> Lift:
     return {BOOL: _bool, F64: _double, STRING: _string, BYTES: _bytes}[shape]
 
 
-def _too_large(meter: Meter, size: int) -> ValueTooLarge:
+def too_large(meter: Meter, size: int) -> ValueTooLarge:
+    """The exception for so many bytes, of which there are fewer left."""
     left, limit = meter
     return ValueTooLarge(limit, limit - left + size)
 
@@ -98,7 +99,7 @@ def _double(meter: Meter, a: int, b: int, c: int) -> float:
 def _string(meter: Meter, size: int, start: int, c: int) -> str:
     left = meter[0] - size
     if left < 0:
-        raise _too_large(meter, size)
+        raise too_large(meter, size)
     meter[0] = left
     return MEM[start : start + size].decode()  # type: ignore[no-any-return]
 
@@ -106,7 +107,7 @@ def _string(meter: Meter, size: int, start: int, c: int) -> str:
 def _bytes(meter: Meter, size: int, start: int, c: int) -> bytes:
     left = meter[0] - size
     if left < 0:
-        raise _too_large(meter, size)
+        raise too_large(meter, size)
     meter[0] = left
     first = start + 8
     return MEM[first : first + size * CELL : CELL] if size else b""
@@ -126,7 +127,7 @@ def _list(shape: Shape) -> Lift:
         size = count * CELL
         left = meter[0] - size
         if left < 0:
-            raise _too_large(meter, size)
+            raise too_large(meter, size)
         meter[0] = left
         if count == 1:  # the usual answer of an actor
             a, b, c = read_cell(MEMORY, start)

@@ -36,7 +36,8 @@ class Program:
 
     Attributes:
         contract: what it is built for.
-        functions: names of the functions that it exports.
+        exports: names of the interfaces that it exports.
+        plans: the functions in them, by name.
         registry: who owns which of its instances.
         is_heavy: its last long call took longer than two slices.
 
@@ -49,6 +50,7 @@ class Program:
     ) -> None:
         found = inspect(path, grants, engine=engine.raw, cache=cache, settings=engine.settings)
         self.contract = found.contract
+        self.exports = frozenset(found.exports)
         self.engine = engine
         self.limits = limits
         self.registry = Registry()

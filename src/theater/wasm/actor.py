@@ -1,7 +1,7 @@
 """Components as actors."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Collection
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from theater.protocol.handshake import accept_key
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
 from theater.runtime.ports import Context, Deliveries, Reply
+from theater.runtime.replies import MESSAGES
 from theater.wasm.contracts import HttpRequest, WebSocketRequest, WebSocketResponse
 from theater.wasm.instance import Instance
 from theater.wasm.shapes import Failure
@@ -68,15 +69,17 @@ class ComponentActor:
     ) -> Accept | Response | None | Awaitable[Accept | Response | None]:
         if "upgrade-connection" not in self._kind.program.plans:
             return Accept()
-        return self._call("upgrade-connection", request)  # type: ignore[no-any-return]
+        return self._call("upgrade-connection", (request,))  # type: ignore[no-any-return]
 
     def handle_websocket(self, connection: Connection, event: Event) -> Reply | Awaitable[Reply]:
-        if type(event) is Received and isinstance(event.message, Stream):
-            return self._handle_stream(connection, event.message)
+        if isinstance(event, Received):
+            message: object = event.message
+            if type(message) not in MESSAGES and isinstance(message, Stream):  # the second is slow
+                return self._handle_stream(connection, message)
         if "handle-websocket" not in self._kind.program.plans:
             return None
         ended = (connection,) if type(event) is Closed else ()
-        reply = self._call("handle-websocket", *self._arguments(connection, event), ended=ended)
+        reply = self._call("handle-websocket", self._arguments(connection, event), ended)
         if type(reply) is list and len(reply) == 1:
             return reply[0]  # type: ignore[no-any-return]
         return reply  # type: ignore[no-any-return]
@@ -92,7 +95,7 @@ class ComponentActor:
         await self._handle_chunk(connection, _data("" if stream.is_text else b""), last=True)
 
     async def _handle_chunk(self, connection: Connection, chunk: Data, last: bool) -> None:
-        messages = self._call("handle-chunk", connection.id, chunk, last)
+        messages = self._call("handle-chunk", (connection.id, chunk, last))
         for message in await messages if type(messages) is CoroutineType else messages:
             connection.send(message)
         self._context.commit()
@@ -100,21 +103,23 @@ class ComponentActor:
     def handle_batch(self, batch: Deliveries) -> Awaitable[None] | None:
         ended = [connection for connection, event in batch if type(event) is Closed]
         events = [(connection.id, event) for connection, event in batch]
-        return self._call("handle-batch", events, ended=ended)  # type: ignore[no-any-return]
+        return self._call("handle-batch", (events,), ended)  # type: ignore[no-any-return]
 
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
         if "handle-request" not in self._kind.program.plans:
             return _NOT_FOUND
-        return self._call("handle-request", request)  # type: ignore[no-any-return]
+        return self._call("handle-request", (request,))  # type: ignore[no-any-return]
 
     def handle_message(self, message: Data, sender: Address) -> Data | None | Awaitable[Data | None]:
         if "handle-message" not in self._kind.program.plans:
             return None
-        return self._call("handle-message", message, sender)  # type: ignore[no-any-return]
+        return self._call("handle-message", (message, sender))  # type: ignore[no-any-return]
 
     # Calls
 
-    def _call(self, function: str, *arguments: object, ended: Iterable[Connection] = ()) -> Any:
+    def _call(
+        self, function: str, arguments: tuple[object, ...], ended: Collection[Connection] = ()
+    ) -> Any:
         """Calls an export: its result, or an awaitable of that.
 
         Raises:
@@ -128,7 +133,7 @@ class ComponentActor:
         if instance is None or instance.has_ended or instance.program is not self._kind.program:
             return self._finish(function, self._call_anew(function, arguments))
         try:
-            result = instance.call(function, *arguments)
+            result = instance.call(function, arguments)
         except BaseException as error:
             raise self._failure(function, error) from None
         if type(result) is CoroutineType:
@@ -142,7 +147,7 @@ class ComponentActor:
         """Makes a new instance, and calls that."""
         await self._renew()
         assert self._instance is not None
-        result = self._instance.call(function, *arguments)
+        result = self._instance.call(function, arguments)
         return await result if type(result) is CoroutineType else result
 
     async def _finish(self, function: str, call: Awaitable[Any]) -> Any:
@@ -183,7 +188,7 @@ class ComponentActor:
         instance = await self._kind.instance(self._host, self._name)
         if "init" in instance.program.plans:
             try:
-                result = instance.call("init")
+                result = instance.call("init", ())
                 result = await result if type(result) is CoroutineType else result
                 if type(result) is Failure:
                     raise CallFailed(self._name, str(result.error))
@@ -201,7 +206,7 @@ class OldComponentActor(ComponentActor):
             return Accept()
         key = request.headers["sec-websocket-key"]
         version = request.headers["sec-websocket-version"]
-        answer = self._call("upgrade-connection", WebSocketRequest(key, version))
+        answer = self._call("upgrade-connection", (WebSocketRequest(key, version),))
         response: WebSocketResponse | None = await answer if type(answer) is CoroutineType else answer
         if response is None:
             return None
@@ -224,7 +229,7 @@ class OldComponentActor(ComponentActor):
             return _NOT_FOUND
         uri = quote(request.path) + (f"?{request.query}" if str(request.query) else "")
         old = HttpRequest(request.method, uri, request.headers, request.body or None)
-        return self._call("handle-request", old)  # type: ignore[no-any-return]
+        return self._call("handle-request", (old,))  # type: ignore[no-any-return]
 
 
 def _data(chunk: str | bytes) -> Data:

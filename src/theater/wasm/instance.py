@@ -75,7 +75,7 @@ class Instance:
             assert function is not None  # it has been reflected on
             self._functions[name] = BoundFunction(plan, self._context, function)
 
-    def call(self, function: str, *arguments: object) -> Any:
+    def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Calls an export.
 
         Returns what it returned; or an awaitable of that, if it waits or takes long.

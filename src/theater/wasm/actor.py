@@ -1,6 +1,7 @@
 """Components as actors."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Collection
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,8 @@ from theater.wasm.shapes import Failure
 if TYPE_CHECKING:
     from theater.wasm.kind import ComponentType
 
-_FIRST_DELAY: Final = 0.05  # seconds before a new instance, if the last two have come to their end at once
+_PATIENCE: Final = 3  # instances that may end before a new one has to wait; each second forgives one
+_FIRST_DELAY: Final = 0.05  # seconds; twice as long each time
 _LONGEST_DELAY: Final = 5.0
 _NOT_FOUND: Final = Response.text("Not Found\n", 404)
 
@@ -57,7 +59,8 @@ class ComponentActor:
         self._host = kind.program.host(context)
         self._name = str(context.address)
         self._instance: Instance | None = None
-        self._ends = 0  # of instances, since a call last succeeded
+        self._ends = 0.0  # of instances, but for those that time has forgiven
+        self._last_end = 0.0
 
     # The handlers
 
@@ -140,7 +143,6 @@ class ComponentActor:
             return self._finish(function, result)
         if type(result) is Failure:
             raise self._failure(function, result)
-        self._ends = 0
         return result
 
     async def _call_anew(self, function: str, arguments: tuple[object, ...]) -> Any:
@@ -157,7 +159,6 @@ class ComponentActor:
             raise self._failure(function, error) from None
         if type(result) is Failure:
             raise self._failure(function, result)
-        self._ends = 0
         return result
 
     def _failure(self, function: str, error: object) -> BaseException:
@@ -166,14 +167,16 @@ class ComponentActor:
         if isinstance(error, Failure):
             return CallFailed(self._name, str(error.error))
         if isinstance(error, InstanceEnded):
-            self._ends += 1
+            now = time.monotonic()
+            self._ends = max(0.0, self._ends - (now - self._last_end)) + 1
+            self._last_end = now
         elif isinstance(error, ValueError | TypeError | LocalError):
             return CallFailed(self._name, f"{function} does not return what the contract means: {error}")
         assert isinstance(error, BaseException)
         return error
 
     async def _renew(self) -> None:
-        """Puts a new instance in the place of the old one, after a while if that ended early.
+        """Puts a new instance in the place of the old one, after a while if many have ended of late.
 
         Raises:
             CallFailed: its `init` returned an error.
@@ -183,8 +186,9 @@ class ComponentActor:
         if self._instance is not None:
             self._instance.end()
             self._instance = None
-        if self._ends > 1:
-            await asyncio.sleep(min(_FIRST_DELAY * 2 ** (self._ends - 2), _LONGEST_DELAY))
+        if self._ends > _PATIENCE:
+            await asyncio.sleep(min(_FIRST_DELAY * 2 ** (self._ends - _PATIENCE), _LONGEST_DELAY))
+            self._ends -= 1  # it has paid for one
         instance = await self._kind.instance(self._host, self._name)
         if "init" in instance.program.plans:
             try:

@@ -19,11 +19,14 @@ _WORDS: Final = (  # the C interface tells in words only what kind of trap it wa
 )
 
 
+_SHORT_CALLS: Final = 100  # after a long one, before the program's calls begin on the event loop again
+
+
 class Instance:
     """A component's instance with a store of its own, so that it can harm no other.
 
     It computes on the event loop at first. A call that takes longer than two slices goes on in a
-    worker thread, slice by slice, and there the program's next call begins, until one is short again.
+    worker thread, slice by slice, and there the program's next calls begin, until many have been short.
 
     Args:
         program: what it is an instance of.
@@ -86,18 +89,20 @@ class Instance:
                 value as the contract means.
         """
         run = self._functions[function].run
-        if self._threaded or self.program.is_heavy:
+        if self._threaded or self.program.heavy:
             return self._call_elsewhere(run, arguments)
         try:
             result = self._here(run, *arguments)
             if type(result) is not Pending:
                 return result
-            if result.waiting is None and self._here(result.poll):
-                # An epoch had begun since the last call, as is usual, and so the first slice was none.
-                try:
-                    return result.result()
-                finally:
-                    result.drop()
+            if result.waiting is None:
+                # As a rule an epoch had begun since the last call, and so the first slice was none.
+                if self._here(result.poll):
+                    try:
+                        return result.result()
+                    finally:
+                        result.drop()
+                self._note(result)
         except BaseException as error:
             raise self._failure(error) from None
         return self._finish(result, self.program.limits.turn_time)
@@ -107,10 +112,16 @@ class Instance:
             result = await self._engine.elsewhere(self._affinity, run, *arguments)
         except BaseException as error:
             raise self._failure(error) from None
-        self.program.is_heavy = type(result) is Pending and result.waiting is None
         if type(result) is Pending:
+            self._note(result)
             return await self._finish(result, self.program.limits.turn_time)
+        self.program.heavy = max(0, self.program.heavy - 1)
         return result
+
+    def _note(self, call: Pending) -> None:
+        """Notes that a call has computed for a whole slice."""
+        if call.waiting is None:
+            self.program.heavy = _SHORT_CALLS
 
     async def _finish(self, call: Pending, allowed: float, here: bool = False) -> Any:
         """Sees a call to its end, which waits or whose time on the event loop is over.
@@ -131,12 +142,12 @@ class Instance:
                 if here and not self._threaded:
                     done = self._here(call.poll) or (call.waiting is None and self._here(call.poll))
                 else:
-                    self.program.is_heavy = True
                     done = await self._engine.elsewhere(self._affinity, call.poll)
                 spent += time.perf_counter() - begun
                 if done:
                     return call.result()
                 here = False
+                self._note(call)
                 if spent > allowed and call.waiting is None:
                     raise InstanceEnded(self._name, End.DEADLINE, f"more than {allowed:g} s")
         except BaseException as error:

@@ -39,7 +39,7 @@ class Program:
         exports: names of the interfaces that it exports.
         plans: the functions in them, by name.
         registry: who owns which of its instances.
-        is_heavy: its last long call took longer than two slices.
+        heavy: how many calls are to begin in a worker thread, since one took long.
 
     Raises:
         InvalidComponent: it does not fit, cannot be read, or is none.
@@ -54,7 +54,7 @@ class Program:
         self.engine = engine
         self.limits = limits
         self.registry = Registry()
-        self.is_heavy = False
+        self.heavy = 0
         self.component = found.component
         self.linker = components.Linker(engine.raw)
         self._wasi = bool(found.foreign)

@@ -1,5 +1,7 @@
 """`theater new`: what it makes runs, and its tests pass."""
 
+import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +53,73 @@ def test_a_new_project_is_served_and_passes_its_tests(
             check=False,
         )
         assert linted.returncode == 0, linted.stdout
+
+
+no_node = shutil.which("node") is None or shutil.which("npm") is None
+no_zig = importlib.util.find_spec("ziglang") is None
+no_python = importlib.util.find_spec("componentize_py") is None
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        pytest.param("javascript", "actor.js", marks=pytest.mark.skipif(no_node, reason="node is missing")),
+        pytest.param("zig", "actor.zig", marks=pytest.mark.skipif(no_zig, reason="ziglang is missing")),
+        pytest.param(
+            "python",
+            "actor.py",
+            marks=pytest.mark.skipif(no_python, reason="componentize-py is missing"),
+        ),
+    ],
+)
+def test_a_new_project_is_built_and_served(
+    theater: Theater,
+    serve: Serve,
+    tmp_path: Path,
+    environment: dict[str, str],
+    language: str,
+    source: str,
+) -> None:
+    """In the way that its README says."""
+    made = theater("new", "chat-room", "--language", language)
+    assert made.returncode == 0
+    readme = (tmp_path / "chat-room/README.md").read_text()
+    assert f"\n    theater build {source}\n" in readme
+    manifest = tmp_path / "chat-room/theater.toml"
+    if language == "python":
+        assert 'component = "actor.wasm"' in readme
+        native = 'python = "actor.py:ChatRoom"'
+        manifest.write_text(manifest.read_text().replace(native, 'component = "actor.wasm"'))
+    else:
+        said = made.stdout.decode()
+        assert f"\n  cd chat-room\n  theater build {source}\n  theater run . --reload\n" in said
+        assert (tmp_path / "chat-room/.gitignore").read_text().startswith("*.wasm\n")
+    assert theater("check", "chat-room").returncode == 2  # it is not built yet
+    built = subprocess.run(
+        [sys.executable, "-m", "theater", "build", f"chat-room/{source}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert '  component = "actor.wasm"\n' in built.stdout
+    assert theater("check", "chat-room").returncode == 0
+
+    _, port = serve("chat-room")
+    url = f"ws://127.0.0.1:{port}/rooms/lobby"
+    answers = theater("connect", url, "--send", "hello", "--send", "there", "--linger", "3")
+    assert answers.stdout == b"welcome; others here: 0\nmessage 1\nmessage 2\n"
+    again = theater("connect", url, "--once", "--send", "hello")
+    assert again.stdout == b"welcome; others here: 0\n"
+
+
+def test_an_unknown_language(theater: Theater, tmp_path: Path) -> None:
+    done = theater("new", "chat", "--language", "cobol")
+    assert done.returncode == 2
+    assert not (tmp_path / "chat").exists()
 
 
 def test_the_folder_can_be_chosen_but_not_overwritten(theater: Theater, tmp_path: Path) -> None:

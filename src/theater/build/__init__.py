@@ -1,0 +1,5 @@
+"""Builds components from the sources of actors."""
+
+from theater.build.errors import BuildError
+
+__all__ = ["BuildError"]

@@ -245,7 +245,7 @@ PARAMETERS: Final[dict[Where, str]] = {
     "upgrade-connection": f"(param {'i32 ' * 14}) (result i32)",
     "handle-request": f"(param {'i32 ' * 16}) (result i32)",
 }
-FINE: Final[dict[Where, str]] = {  # with nothing but zeros behind
+FINE: Final[dict[Where, str]] = {  # in memory that is all zeros
     "init": "(i32.const 0)",
     "upgrade-connection": "(i32.store8 (i32.const 4) (i32.const 1)) (i32.const 0)",  # accepts
     "handle-websocket": "(call $nothing)",
@@ -361,7 +361,8 @@ def hostile(where: Where, what: What) -> bytes:
         handlers[where] = f"""{EVENT}
     (if (result i32) {IS_PROVOKING} (then {provoked}) (else {ECHO}))"""
     else:
-        handlers[where] = f"{PARAMETERS[where]} {deed} {result}"
+        empty = "(memory.fill (i32.const 0) (i32.const 0) (i32.const 64))"
+        handlers[where] = f"{PARAMETERS[where]} {deed} {empty} {result}"
     return guest(handlers, CODE, CALLS)
 
 

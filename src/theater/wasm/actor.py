@@ -36,7 +36,8 @@ from theater.wasm.shapes import Failure
 if TYPE_CHECKING:
     from theater.wasm.kind import ComponentType
 
-_PATIENCE: Final = 3  # instances that may end before a new one has to wait; each second forgives one
+_PATIENCE: Final = 3  # instances that may end before a new one has to wait
+_FORGIVEN: Final = 5.0  # seconds after which one of them does not count any more
 _FIRST_DELAY: Final = 0.05  # seconds; twice as long each time
 _LONGEST_DELAY: Final = 5.0
 _NOT_FOUND: Final = Response.text("Not Found\n", 404)
@@ -167,13 +168,16 @@ class ComponentActor:
         if isinstance(error, Failure):
             return CallFailed(self._name, str(error.error))
         if isinstance(error, InstanceEnded):
-            now = time.monotonic()
-            self._ends = max(0.0, self._ends - (now - self._last_end)) + 1
-            self._last_end = now
+            self._count_end()
         elif isinstance(error, ValueError | TypeError | LocalError):
             return CallFailed(self._name, f"{function} does not return what the contract means: {error}")
         assert isinstance(error, BaseException)
         return error
+
+    def _count_end(self) -> None:
+        now = time.monotonic()
+        self._ends = max(0.0, self._ends - (now - self._last_end) / _FORGIVEN) + 1
+        self._last_end = now
 
     async def _renew(self) -> None:
         """Puts a new instance in the place of the old one, after a while if many have ended of late.
@@ -188,13 +192,13 @@ class ComponentActor:
             self._instance = None
         if self._ends > _PATIENCE:
             await asyncio.sleep(min(_FIRST_DELAY * 2 ** (self._ends - _PATIENCE), _LONGEST_DELAY))
-            self._ends -= 1  # it has paid for one
         instance = await self._kind.instance(self._host, self._name)
         if "init" in instance.program.plans:
             try:
                 result = instance.call("init", ())
                 result = await result if type(result) is CoroutineType else result
                 if type(result) is Failure:
+                    self._count_end()
                     raise CallFailed(self._name, str(result.error))
             except BaseException:
                 instance.end()

@@ -76,7 +76,11 @@ class Theater:
         configuration = resolve(manifests, limits, policy)
         self.limits = _possible(configuration.limits)
         self._components: Components | None = None
-        types = [self._type(manifest, configuration.actors[manifest.name]) for manifest in manifests]
+        try:
+            types = [self._type(manifest, configuration.actors[manifest.name]) for manifest in manifests]
+        except ConfigError:
+            self._give_up()
+            raise
         self.system = ActorSystem(types, clock, self.limits, loop)
         self.admission = Admission(self.limits, configuration.policy, clock)
         self._hub = Hub(loop, clock, self.limits, new_ids())
@@ -122,6 +126,10 @@ class Theater:
         """Puts components in place whose files have changed; actors, state and connections remain."""
         if self._components is not None:
             await self._components.reload()
+
+    def _give_up(self) -> None:
+        if self._components is not None:
+            self._components.close()
 
     def _type(self, manifest: Manifest, limits: ActorLimits) -> ActorType:
         """What makes the actors of a manifest; the one place where it matters what they are."""

@@ -113,6 +113,13 @@ def test_started_calls_run_when_they_are_polled() -> None:
     assert seen == ["text", "more"]
 
 
+def test_a_call_that_cannot_be_started_leaves_its_store_free() -> None:
+    guest = passing_on(STRING)
+    with pytest.raises(UnicodeEncodeError):
+        guest.functions["g"].start("\ud800")
+    assert finish(guest.functions["g"].start("text")) == "text"
+
+
 @pytest.mark.parametrize(("name", "words"), [("trap", "unreachable"), ("deep", "call stack exhausted")])
 def test_a_trap_is_raised_and_ends_the_store(name: str, words: str) -> None:
     guest = computing()

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.contract.test_wit import Interface, read
 
+from theater.build import wit
+from theater.build.wit import PLAIN, Alias, Enum, Package, Record, Type, Variant
 from theater.contract import Accept, Closed, ConnectionInfo, Headers, Ping, Query, Request, Response
 from theater.wasm.contracts import (
     ACCEPT,
@@ -56,60 +57,41 @@ def structure(shape: Shape | None) -> Any:
             return structure(inner)
 
 
-def expand(text: str | None, known: Interface) -> Any:
+def expand(type: Type | None, package: Package, interface: str) -> Any:
     """The same of a type that the parser has read."""
-    if text is None:
+    if type is None:
         return "_"
-    if text in known.aliases:
-        return expand(known.aliases[text], known)
-    if text in known.records:
-        return ("record", *((name, expand(kind, known)) for name, kind in known.records[text]))
-    if text in known.variants:
-        return ("variant", *((name, expand(kind, known)) for name, kind in known.variants[text].items()))
-    if text in known.enums:
-        return ("enum", *known.enums[text])
-    outer, _, inside = text.partition("<")
-    if not inside or text == "list<u8>":
-        return text
-    return (outer, *(expand(part, known) for part in split(inside[:-1])))
+    if str(type) == "list<u8>" or type.name in PLAIN:
+        return str(type)
+    if not type.is_defined:
+        return (type.name, *(expand(each, package, interface) for each in type.arguments))
+    home, definition = package.definition(interface, type.name)
+    match definition:
+        case Alias(other):
+            return expand(other, package, home)
+        case Enum(names):
+            return ("enum", *names)
+        case Record(members):
+            return ("record", *((name, expand(each, package, home)) for name, each in members))
+        case Variant(members):
+            return ("variant", *((name, expand(each, package, home)) for name, each in members))
 
 
-def split(text: str) -> list[str]:
-    """Parameters of a generic type."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "<") - (character == ">")
-        if character == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
-
-
-@pytest.mark.parametrize("contract", [V0_1, V0_2], ids=lambda contract: contract.version)
+@pytest.mark.parametrize("contract", [V0_1, V0_2], ids=["0.1.0", "0.2.0"])
 def test_the_shapes_are_those_of_the_file(contract: Contract) -> None:
-    package = read(contract.version)
-    known = Interface()
-    for interface in package.interfaces.values():
-        known.aliases |= interface.aliases
-        known.records |= interface.records
-        known.variants |= interface.variants
-        known.enums |= interface.enums
-    assert package.name == f"{contract.package}@{contract.version}"
+    package = wit.contract("0.1.0" if contract is V0_1 else "0.2.0")
+    assert (package.name, package.version) == (contract.package, contract.version)
     for names, shapes in ((package.imports, contract.imports), (package.exports, contract.exports)):
         expected = {
             name: {
-                each: (
-                    [expand(kind, known) for _, kind in function.parameters],
-                    expand(function.result, known),
-                )
+                each: [expand(part, package, name) for part in function.parts]
                 for each, function in package.interfaces[name].functions.items()
             }
             for name in names
         }
         found = {
             name: {
-                each: ([structure(shape) for shape in function.parameters], structure(function.result))
+                each: [*map(structure, function.parameters), structure(function.result)]
                 for each, function in functions.items()
             }
             for name, functions in shapes.items()

@@ -22,7 +22,7 @@ def limits(what: What) -> Limits:
 
 
 ENDS: Final[dict[What, str]] = {
-    "spin": "it computed for too long (more than 0.05 s)",
+    "spin": "it computed for too long (",
     "memory": "it panicked (wasm trap: wasm `unreachable` instruction executed)",
     "recursion": "it ran out of stack (wasm trap: call stack exhausted)",
     "unreachable": "it panicked (wasm trap: wasm `unreachable` instruction executed)",

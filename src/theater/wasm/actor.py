@@ -15,7 +15,6 @@ from theater.contract import (
     Data,
     Drained,
     Event,
-    Message,
     Received,
     Request,
     Response,
@@ -65,8 +64,8 @@ class ComponentActor:
 
     # The handlers
 
-    def init(self) -> Awaitable[None]:
-        return self._renew()
+    async def init(self) -> None:
+        await self._renew()
 
     def upgrade_connection(
         self, request: UpgradeRequest
@@ -121,9 +120,7 @@ class ComponentActor:
 
     # Calls
 
-    def _call(
-        self, function: str, arguments: tuple[object, ...], ended: Collection[Connection] = ()
-    ) -> Any:
+    def _call(self, function: str, arguments: tuple[object, ...], ended: Collection[Connection] = ()) -> Any:
         """Calls an export: its result, or an awaitable of that.
 
         Raises:
@@ -138,7 +135,7 @@ class ComponentActor:
             return self._finish(function, self._call_anew(function, arguments))
         try:
             result = instance.call(function, arguments)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # the turn fails with it
             raise self._failure(function, error) from None
         if type(result) is CoroutineType:
             return self._finish(function, result)
@@ -148,21 +145,20 @@ class ComponentActor:
 
     async def _call_anew(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Makes a new instance, and calls that."""
-        await self._renew()
-        assert self._instance is not None
-        result = self._instance.call(function, arguments)
+        instance = await self._renew()
+        result = instance.call(function, arguments)
         return await result if type(result) is CoroutineType else result
 
     async def _finish(self, function: str, call: Awaitable[Any]) -> Any:
         try:
             result = await call
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # the turn fails with it
             raise self._failure(function, error) from None
         if type(result) is Failure:
             raise self._failure(function, result)
         return result
 
-    def _failure(self, function: str, error: object) -> BaseException:
+    def _failure(self, function: str, error: Failure | BaseException) -> BaseException:
         """What a call that has failed raises."""
         self._host.fail()
         if isinstance(error, Failure):
@@ -171,7 +167,6 @@ class ComponentActor:
             self._count_end()
         elif isinstance(error, ValueError | TypeError | LocalError):
             return CallFailed(self._name, f"{function} does not return what the contract means: {error}")
-        assert isinstance(error, BaseException)
         return error
 
     def _count_end(self) -> None:
@@ -179,7 +174,7 @@ class ComponentActor:
         self._ends = max(0.0, self._ends - (now - self._last_end) / _FORGIVEN) + 1
         self._last_end = now
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> Instance:
         """Puts a new instance in the place of the old one, after a while if many have ended of late.
 
         Raises:
@@ -204,6 +199,7 @@ class ComponentActor:
                 instance.end()
                 raise
         self._instance = instance
+        return instance
 
 
 class OldComponentActor(ComponentActor):

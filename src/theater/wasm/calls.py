@@ -383,7 +383,7 @@ class BoundFunction:
         if len(arguments) != plan.count:
             raise TypeError(f"expected {plan.count} arguments, not {len(arguments)}")
         keep = lane.keep
-        for (lower, cell, extra), value in zip(lane.arguments, arguments, strict=True):
+        for (lower, cell, extra), value in zip(lane.arguments, arguments):  # noqa: B905  checked, and that costs
             lower(value, cell, extra, keep)
         call: int = _new_call(
             self._address,

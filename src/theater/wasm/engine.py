@@ -1,15 +1,20 @@
 """The engine that compiles and runs components, and the time it gives them."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import wasmtime
 from wasmtime import _bindings as ffi  # the package does not set the size of stacks
+
+from theater.wasm import layout
+
+log = logging.getLogger("theater")
 
 T = TypeVar("T")
 
@@ -18,6 +23,7 @@ TICK: Final = 0.005
 
 _RESERVATION: Final = 256 * 1024 * 1024  # of addresses, so that tens of thousands of memories fit
 _GUARD: Final = 64 * 1024
+_BLOCKING: Final = 64  # threads for calls that hold one while they wait
 _HOST_STACK: Final = 2 * 1024 * 1024  # of addresses, too; what is not touched takes no memory
 
 
@@ -33,6 +39,7 @@ class Engine:
     Attributes:
         raw: wasmtime's own.
         settings: what a compiled component depends on, besides wasmtime's version and the machine.
+        problem: why calls cannot be made on stacks of their own here, if so; see `stock`.
         instances: how many there are.
     """
 
@@ -47,6 +54,9 @@ class Engine:
         config.wasm_threads = False  # no two threads in one instance
         self.raw = wasmtime.Engine(config)
         self.settings = f"epochs, stack {max_stack}, reservation {_RESERVATION}, guard {_GUARD}"
+        self.problem = layout.check()
+        if self.problem is not None:
+            log.warning("components are slower than they could be: %s", self.problem)
         self.instances = 0
         self.max_instances = max_instances
         self._begun = 0  # slices on the event loop; only that thread counts them
@@ -62,6 +72,7 @@ class Engine:
             ThreadPoolExecutor(1, f"theater-component-{index}")
             for index in range(max(1, (os.cpu_count() or 2) - 1))
         ]
+        self._blocking = ThreadPoolExecutor(_BLOCKING, "theater-component")
 
     def here(self, compute: Callable[..., T], *arguments: object) -> T:
         """Computes on the event loop's thread."""
@@ -83,8 +94,9 @@ class Engine:
             affinity: equal ones use the same thread.
             compute: what to call with the arguments.
         """
-        worker = self._workers[affinity % len(self._workers)]
-        running = asyncio.get_running_loop().run_in_executor(worker, self._compute, compute, *arguments)
+        worker = self._workers[affinity % len(self._workers)] if self.problem is None else self._blocking
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(worker, self._compute, loop, compute, *arguments)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -93,7 +105,8 @@ class Engine:
                 running.exception()  # has been seen; what counts is that the task was cancelled
             raise
 
-    def _compute(self, compute: Callable[..., T], *arguments: object) -> T:
+    def _compute(self, loop: asyncio.AbstractEventLoop, compute: Callable[..., T], *arguments: object) -> T:
+        _WORKER.loop = loop
         with self._lock:
             self._computing += 1
         if self._asleep:
@@ -111,6 +124,7 @@ class Engine:
         self._ticker.join()
         for worker in self._workers:
             worker.shutdown()
+        self._blocking.shutdown()
 
     def _tick(self) -> None:
         raw = self.raw
@@ -128,3 +142,30 @@ class Engine:
                 raw.increment_epoch()
                 if before == self._begun == self._ended and not self._computing:
                     break
+
+
+class _Worker(threading.local):
+    """What a worker thread knows."""
+
+    loop: asyncio.AbstractEventLoop
+    resume: Callable[[], None]
+
+
+_WORKER: Final = _Worker()
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    """Waits in a worker thread for what the event loop does; see `on_resume`."""
+
+    async def result() -> T:
+        return await awaitable
+
+    try:
+        return asyncio.run_coroutine_threadsafe(result(), _WORKER.loop).result()
+    finally:
+        _WORKER.resume()
+
+
+def on_resume(call: Callable[[], None]) -> None:
+    """What this worker thread calls when it has waited."""
+    _WORKER.resume = call

@@ -90,8 +90,8 @@ class Host:
 
     def fail(self) -> None:
         """The turn has failed: messages that it has sent pieces of cannot be completed."""
-        for id in self.pieces & self._streams.keys():
-            self._streams.pop(id).break_stream(begun=True)
+        for each in self.pieces & self._streams.keys():
+            self._streams.pop(each).break_stream(begun=True)
 
     def _connection(self, id: int) -> Connection | None:
         return self._context.connections.get(id) or self.ended.get(id)
@@ -165,7 +165,7 @@ class Host:
             keep_with(connection, attachment)
 
     def get_connections(self) -> list[int]:
-        return [*self._context.connections, *self.ended]
+        return list(self._context.connections)
 
     def find_connection(self, conn: int) -> Connection | None:
         return self._connection(conn)
@@ -175,7 +175,7 @@ class Host:
         self, message: Message, exclude: list[int], tag: str | None, key: str | None, compress: bool
     ) -> None:
         known = self._context.connections
-        excluded = [known[id] for id in exclude if id in known]
+        excluded = [known[each] for each in exclude if each in known]
         self._context.broadcast(message, excluded, tag, key, compress)
 
     # actors

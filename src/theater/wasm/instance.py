@@ -1,18 +1,23 @@
 """One instance of a component: its store, the calls into it, and how they end."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import wasmtime
+from wasmtime import component as components
 
 from theater.errors import End, InstanceEnded, LocalError
+from theater.wasm import stock
 from theater.wasm.calls import BoundFunction, Pending, instantiate, yield_on_epoch
+from theater.wasm.engine import TICK, on_resume
 from theater.wasm.program import Program
 from theater.wasm.shapes import ValueTooLarge
 
 _WORDS: Final = (  # the C interface tells in words only what kind of trap it was
     ("call stack exhausted", End.STACK),
+    ("wasm trap: interrupt", End.DEADLINE),
     ("`unreachable` instruction executed", End.PANIC),
     ("exceeds memory limits", End.MEMORY),
     ("too much data is being copied", End.VALUE),
@@ -45,12 +50,16 @@ class Instance:
         self._here = program.engine.here
         self._name = ""
         self._affinity = 0
-        self._functions: dict[str, BoundFunction] = {}
-        store = program.store()
+        self._functions: dict[str, Any] = {}
+        self._context = program.registry.add(program.store(), None)
+        self._slice()
+        program.engine.instances += 1
+
+    def _slice(self) -> None:
+        """Makes calls be left at the end of a slice."""
+        store = self._context.store
         store.set_epoch_deadline(1)
         yield_on_epoch(store, 1)
-        self._context = program.registry.add(store, None)
-        program.engine.instances += 1
 
     def adopt(self, owner: object, name: str, affinity: int) -> None:
         """Gives the instance to an actor.
@@ -73,10 +82,13 @@ class Instance:
         program = self.program
         call = self._here(instantiate, program.linker, self._context, program.component)
         raw = await self._finish(call, program.limits.start_time, here=True)
+        self._bind(raw, BoundFunction)
+
+    def _bind(self, raw: components.Instance, bound: type[Any]) -> None:
         for name, (index, plan) in self.program.plans.items():
             function = raw.get_func(self._context.store, index)
-            assert function is not None  # it has been reflected on
-            self._functions[name] = BoundFunction(plan, self._context, function)
+            assert function is not None  # noqa: S101  # it has been reflected on
+            self._functions[name] = bound(plan, self._context, function)
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Calls an export.
@@ -95,22 +107,15 @@ class Instance:
             result = self._here(run, *arguments)
             if type(result) is not Pending:
                 return result
-            if result.waiting is None:
-                # As a rule an epoch had begun since the last call, and so the first slice was none.
-                if self._here(result.poll):
-                    try:
-                        return result.result()
-                    finally:
-                        result.drop()
-                self._note(result)
-        except BaseException as error:
+            self._note(result)
+        except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
         return self._finish(result, self.program.limits.turn_time)
 
     async def _call_elsewhere(self, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
         try:
             result = await self._engine.elsewhere(self._affinity, run, *arguments)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
         if type(result) is Pending:
             self._note(result)
@@ -140,6 +145,7 @@ class Instance:
                     here = True
                 begun = time.perf_counter()
                 if here and not self._threaded:
+                    # The first slice may be over as it begins, since epochs advance while a store is idle.
                     done = self._here(call.poll) or (call.waiting is None and self._here(call.poll))
                 else:
                     done = await self._engine.elsewhere(self._affinity, call.poll)
@@ -150,7 +156,7 @@ class Instance:
                 self._note(call)
                 if spent > allowed and call.waiting is None:
                     raise InstanceEnded(self._name, End.DEADLINE, f"more than {allowed:g} s")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
         finally:
             call.drop()
@@ -175,6 +181,50 @@ class Instance:
             self.program.registry.remove(self._context)
             self._functions.clear()
             self._engine.instances -= 1
+
+
+class BlockingInstance(Instance):
+    """An instance whose calls hold a worker thread until they are over, also while they wait.
+
+    It stands in where calls cannot run on stacks of their own, see `layout.check`.
+    """
+
+    def _slice(self) -> None:
+        """Calls are not left; one that takes too long traps."""
+
+    async def start(self) -> None:
+        program = self.program
+        arguments = program.linker, self._context, program.component
+        raw = await self._call_elsewhere(stock.instantiate, arguments, program.limits.start_time)
+        self._bind(raw, stock.BoundFunction)
+
+    def call(self, function: str, arguments: tuple[object, ...]) -> Any:
+        run = self._functions[function].run
+        return self._call_elsewhere(run, arguments, self.program.limits.turn_time)
+
+    def _hold(self, allowed: float, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
+        """In a worker thread: gives a call its time, and again whenever it has waited."""
+
+        def allow() -> None:
+            self._context.store.set_epoch_deadline(math.ceil(allowed / TICK))
+
+        allow()
+        on_resume(allow)
+        return run(*arguments)
+
+    async def _call_elsewhere(  # type: ignore[override]
+        self, run: Callable[..., Any], arguments: tuple[object, ...], allowed: float
+    ) -> Any:
+        try:
+            return await self._engine.elsewhere(self._affinity, self._hold, allowed, run, arguments)
+        except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
+            raise self._failure(error) from None
+
+
+def instance(program: Program, threaded: bool) -> Instance:
+    """Makes an instance, of the kind that this interpreter can run."""
+    kind = Instance if program.engine.problem is None else BlockingInstance
+    return kind(program, threaded)
 
 
 async def _resume(call: Pending, waiting: Awaitable[object]) -> None:

@@ -15,6 +15,7 @@ from theater.wasm.cache import Cache, cache_folder
 from theater.wasm.contracts import V0_1
 from theater.wasm.engine import Engine
 from theater.wasm.instance import Instance
+from theater.wasm.instance import instance as new_instance
 from theater.wasm.program import Program
 
 log = logging.getLogger("theater")
@@ -96,7 +97,7 @@ class ComponentType:
         else:
             if self._engine.instances >= self._engine.max_instances:
                 raise MailboxFull(name)
-            instance = Instance(self.program, self._threaded)
+            instance = new_instance(self.program, self._threaded)
             instance.adopt(owner, name, affinity)
             await instance.start()
         if self._refilling is None:
@@ -109,7 +110,7 @@ class ComponentType:
         await asyncio.sleep(_REFILL_DELAY)
         room = min(_WARM - len(self._warm), self._engine.max_instances - self._engine.instances)
         for _ in range(room):
-            instance = Instance(program, self._threaded)
+            instance = new_instance(program, self._threaded)
             try:
                 await instance.start()
             except InstanceEnded:
@@ -142,7 +143,7 @@ class ComponentType:
                 f"for {self.program.contract.version}: restart the server"
             )
             raise InvalidComponent(str(self.path), problem)
-        trial = Instance(program, self._threaded)
+        trial = new_instance(program, self._threaded)
         try:
             await trial.start()
         finally:
@@ -192,4 +193,8 @@ class Components:
         """Ends what runs components; no actor may be left that uses one."""
         for kind in self._kinds:
             await kind.stop()
+        self.close()
+
+    def close(self) -> None:
+        """The same for where no actor has been made."""
         self._engine.close()

@@ -1,18 +1,19 @@
 """A component, checked, compiled and linked to the host: what instances are made from."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import wasmtime
 from wasmtime import component as components
 
 from theater.limits import ActorLimits
 from theater.runtime.ports import Context
+from theater.wasm import stock
 from theater.wasm.cache import Cache
 from theater.wasm.calls import FunctionPlan, HostFunction, Registry, define
 from theater.wasm.component import inspect
 from theater.wasm.contracts import V0_1
-from theater.wasm.engine import Engine
+from theater.wasm.engine import Engine, wait
 from theater.wasm.imports import Host, OldHost
 
 # Of one store. A component may be made of several core modules, but has one memory as a rule.
@@ -64,18 +65,24 @@ class Program:
         with self.linker.root() as root:
             for interface, functions in found.imports.items():
                 with root.add_instance(found.contract.interface(interface)) as instance:
-                    for name, type in functions.items():
+                    for name, kind in functions.items():
                         shape = found.contract.imports[interface][name]
                         method = getattr(self._host, name.replace("-", "_"))
                         function = HostFunction(shape, method, name in _WAITING)
-                        define(instance, name, type, function, self.registry, limits.max_value)
-        self.plans: dict[str, tuple[components.ExportIndex, FunctionPlan]] = {}
+                        if engine.problem is None:
+                            define(instance, name, kind, function, self.registry, limits.max_value)
+                        else:
+                            stock.define(
+                                instance, name, kind, function, self.registry, limits.max_value, wait
+                            )
+        plan_for = FunctionPlan if engine.problem is None else stock.FunctionPlan
+        self.plans: dict[str, tuple[components.ExportIndex, Any]] = {}
         for interface, functions in found.exports.items():
             outer = self.component.get_export_index(found.contract.interface(interface))
-            for name, type in functions.items():
+            for name, kind in functions.items():
                 index = self.component.get_export_index(name, outer)
-                assert index is not None  # it has just been reflected on
-                plan = FunctionPlan(type, found.contract.exports[interface][name], limits.max_value)
+                assert index is not None  # noqa: S101  # it has just been reflected on
+                plan = plan_for(kind, found.contract.exports[interface][name], limits.max_value)
                 self.plans[name] = index, plan
 
     def host(self, context: Context) -> Host:

@@ -1,15 +1,21 @@
-"""An actor that tells what it finds inside a component. What it is told to do is evaluated: see `eval_in`."""
+"""An actor that evaluates what it is told, to find out what there is inside a component."""
 
 import asyncio
 import datetime
+import json
 import logging
 import os
 import random
 import secrets
+import socket
 import sys
 import time
 import uuid
+from collections.abc import Generator
 from pathlib import Path
+from random import choice
+
+import beside  # type: ignore[import-not-found]  # in another folder
 
 from theater import (
     Accept,
@@ -17,7 +23,6 @@ from theater import (
     Address,
     Binary,
     Closed,
-    Connected,
     Connection,
     Data,
     Deliveries,
@@ -31,73 +36,104 @@ from theater import (
     Text,
     UpgradeRequest,
 )
-from theater import errors as errors
+from theater.errors import ConnectionEnded
 
-HERE = Path(__file__).with_name("probe.py").read_text("utf-8")
-EARLY = random.random()
+HERE = next(each.name for each in Path(__file__).parent.iterdir() if each.name == "probe.py")
 OWN = random.Random()
+SEEDED = random.Random(1)
+USED = (asyncio, beside, choice, datetime, json, os, secrets, socket, sys, time, uuid, Ping)
 log = logging.getLogger("probe")
-NAMES = {"asyncio": asyncio, "datetime": datetime, "os": os, "secrets": secrets, "sys": sys, "uuid": uuid}
 
 
 class Probe(Actor):
+    """What it is sent on `/pieces` it describes; anything else is evaluated."""
+
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.begun = time.time()
 
     async def init(self) -> None:
         print("init of", self.address)
 
     def upgrade_connection(self, request: UpgradeRequest) -> Accept | Response | None:
-        if request.path == "/refused":
-            return Response.text("no", 403)
-        if request.path == "/nothing":
-            return None
-        return Accept(request.subprotocols[0], {"x-seen": request.query["q"]}, ["a", "b"], {"n": [1, None]})
+        match request.parameters.get("name"):
+            case "refused":
+                return Response.text("no", 409)
+            case "nothing":
+                return None
+            case "wrong":
+                return "wrong"  # type: ignore[return-value]
+            case str():
+                seen = {"x-seen": request.query["q"]}
+                return Accept(request.subprotocols[0], seen, ["a", "b"], {"n": [1, None]})
+        return Accept()
 
-    async def handle_websocket(
-        self, connection: Connection, event: Event
-    ) -> Message | list[Message] | None:
-        self.seen.append(type(event).__name__)
+    async def handle_websocket(self, connection: Connection, event: Event) -> Message | list[Message] | None:
+        self.seen.append(repr(event))
         match event:
-            case Connected():
-                return Text(f"{connection.id} {connection.path} {dict(connection.parameters)} {connection.peer}")
+            case Received(Text("5 ")):
+                return 5  # type: ignore[return-value]
             case Received(Text(text)):
                 found = eval(text, {**globals(), "self": self, "connection": connection})
                 if asyncio.iscoroutine(found):
                     found = await found
                 return Text(found if isinstance(found, str) else repr(found))
             case Received(Binary(data)):
-                return [Binary(data[::-1]), Ping(b"p")]
+                return [Binary(data[::-1])]
             case Received(Stream() as stream):
-                parts = []
-                try:
-                    async for part in stream:
-                        parts.append(part)
-                        connection.send(Text(f"got {len(part)}"))
-                        if part == "boom":
-                            raise ValueError("boom")
-                except errors.ConnectionEnded as error:
-                    print("lost", error.code, error.reason, parts)
-                    raise
-                return Text(f"all: {parts}")
-            case Closed(code, reason):
-                print("closed", code, reason, connection.path)
+                return Text(await self.read(connection, stream))
+            case Closed():
+                assert connection.id not in self.connections
         return None
+
+    async def read(self, connection: Connection, stream: Stream) -> str:
+        parts: list[str | bytes] = []
+        try:
+            async for part in stream:
+                parts.append(part)
+                connection.send(Text(f"got {len(part)}"))
+                if part == "boom":
+                    raise ValueError("boom")
+                if part == "stop":
+                    return "stopped"
+        except ConnectionEnded as error:
+            print("lost", error.code, error.reason, parts)
+            raise
+        return f"all: {parts}"
 
     def handle_batch(self, batch: Deliveries) -> None:
         for connection, event in batch:
             connection.send(Text(repr(event)))
 
     def handle_request(self, request: Request) -> Response:
-        if request.path == "/fail":
+        if "wrong" in request.query:
             return None  # type: ignore[return-value]
-        return Response.json({"method": request.method, "body": request.body.decode(), "host": request.headers["Host"]})
+        return Response.json(
+            {
+                "method": request.method,
+                "query": request.query["a"],
+                "body": request.body.decode(),
+                "header": request.headers["X-Test"],
+                "peer": request.peer and request.peer.address,
+            }
+        )
 
     async def handle_message(self, message: Data, sender: Address) -> Data | None:
-        if message == Text("ask"):
-            return await self.request("other/one", Text("?"), timeout=2.5)
+        match message:
+            case Text("raise"):
+                raise ValueError("raise")
+            case Binary():
+                return message
         return Text(f"{message} from {sender}")
+
+
+async def tell(actor: Probe, connection: Connection) -> None:
+    """Sends in all ways there are: the last two at once, the first two when the turn is over."""
+    actor.broadcast(Text("broadcast"))
+    connection.send(Text("sent"))
+    await connection.send_now(Text("at once"))
+    async with connection.stream() as stream:
+        await stream.write("in ")
+        await stream.write("pieces")
 
 
 def lazily() -> str:
@@ -117,3 +153,12 @@ async def suspend() -> None:
 async def hurry() -> str:
     await asyncio.sleep(0)
     return "hurried"
+
+
+class Something:
+    def __await__(self) -> Generator[str, None, None]:
+        yield "something"
+
+
+async def wait_for_something() -> None:
+    await Something()

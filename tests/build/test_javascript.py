@@ -43,6 +43,11 @@ messages = "stream"
 type = "http-server"
 path = "/probe/{name}"
 """
+SOCKET = """
+[[handlers]]
+type = "websocket-server"
+path = "/"
+"""
 
 
 def ignore(step: str) -> None:
@@ -312,6 +317,18 @@ async def test_what_goes_wrong_is_an_error(client: StageConnection, how: str, pr
     assert events[-1]["type"] == "error"
     assert problem in events[-1]["problem"]
     assert events[0] == "init"  # the same instance as before
+
+
+async def test_a_handler_that_is_a_field(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The builder has not seen it, so nobody would call it."""
+    source = tmp_path / 'a "room".js'
+    source.write_text(CLASS + ' handleWebsocket() { return "x"; } handleMessage = () => "y"; }')
+    (tmp_path / "probe.wasm").write_bytes(javascript.build(source, ignore))
+    (tmp_path / "theater.toml").write_text(MANIFEST.partition("\n\n[[handlers]]")[0] + SOCKET)
+    async with asyncio.timeout(60), stage(str(tmp_path)) as theater:
+        with pytest.raises(ConnectFailed):
+            await theater.connect("/")
+    assert "handleMessage must be a method of the class, not a field of its objects" in caplog.text
 
 
 # Building

@@ -15,6 +15,12 @@ from theater.limits import Limits
 from theater.testing import serve
 
 
+@pytest.fixture(autouse=True, params=["", "1"], ids=["stacks", "threads"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which components are called."""
+    monkeypatch.setenv("THEATER_STOCK_WASM", request.param)
+
+
 async def ask(client: ClientConnection, text: str) -> object:
     """What a message is answered with."""
     await client.send(Text(text))

@@ -5,6 +5,7 @@ from typing import Final
 
 import aiohttp
 import pytest
+from tests.server.actors import resident
 from tests.wasm.guests import What, Where, all_hostile, echo, hostile
 from tests.wasm.served import component
 
@@ -15,10 +16,13 @@ from theater.limits import Limits
 from theater.testing import Server, serve
 
 
+MIB: Final = 1024 * 1024
+
+
 def limits(what: What) -> Limits:
     """Of the server; who computes for ever is not waited for as long as others are."""
     seconds = 0.05 if what == "spin" else 30.0
-    return Limits(turn_time=seconds, start_time=seconds, max_memory=8 * 1024 * 1024, max_value=1024 * 1024)
+    return Limits(turn_time=seconds, start_time=seconds, max_memory=8 * MIB, max_value=MIB)
 
 
 ENDS: Final[dict[What, str]] = {
@@ -135,3 +139,27 @@ async def test_in_handle_request(
         if what not in HARMLESS:
             check_log(caplog, what)
         assert await answers(server, "/") == "hello"
+
+
+async def test_memory_comes_back(tmp_path: Path) -> None:
+    wasm = hostile("handle-websocket", "memory")
+    manifest = component(tmp_path, wasm, path="/{room}", instance="{room}", limits={"max_memory": 64 * MIB})
+    before = 0
+    async with serve(manifest) as server:
+        for room in range(40):
+            async with await connect(server.url(f"/{room}")) as client:
+                await client.send(Text("!"))
+                await client.send(Text("still here"))
+                assert await client.receive() == Text("still here")
+            if room == 9:
+                before = resident()
+        assert resident() - before < 16 * MIB
+
+
+@pytest.mark.parametrize(("where", "what"), [("handle-websocket", "spin"), ("init", "unreachable")])
+async def test_where_calls_hold_threads(
+    where: Where, what: What, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEATER_STOCK_WASM", "1")
+    test = test_in_init if where == "init" else test_in_handle_websocket
+    await test(where, what, tmp_path, caplog)

@@ -5,6 +5,7 @@ first. It evaluates the modules in a sandbox, once, and takes a picture of the m
 with its modules loaded.
 """
 
+import json
 import os
 import re
 import shutil
@@ -45,7 +46,7 @@ _FRAME: Final = re.compile(r"^ +at .*/(node_modules/theater/|theater-entry\.mjs)
 
 _ENTRY: Final = """\
 import {{ expose }} from "./node_modules/theater/guest.js";
-import * as module from "./{name}";
+import * as module from {name};
 
 export const {{
   lifecycle, websocketUpgrade, websocketActor, batchActor, streamActor, httpActor, messageActor,
@@ -70,10 +71,11 @@ def build(source: Path, progress: Callable[[str], None]) -> bytes:
     """
     node = _node()
     compiler = _compiler(progress)
+    module = source.resolve()
     with tempfile.TemporaryDirectory(prefix="theater-") as folder:
         stage = Path(folder, "stage")
         progress(f"reading {source.name}")
-        _copy(source.resolve().parent, stage)
+        _copy(module.parent, stage)
         with as_file(files("theater") / "guests" / "javascript") as sdk:
             shutil.copytree(sdk, stage / "node_modules" / "theater", dirs_exist_ok=True)
         progress(f"compiling {source.name}")
@@ -81,10 +83,10 @@ def build(source: Path, progress: Callable[[str], None]) -> bytes:
         # Which handlers the class has is known when the modules have been evaluated, and what is to be
         # exported must be known before: so this takes those that are mentioned, and is told if it is wrong.
         handlers = _mentioned(stage)
-        done = _compile(command, stage, source.name, handlers)
+        done = _compile(command, stage, module.name, handlers)
         found = _FOUND.search(done.stderr) if done.returncode else None
         if found is not None:
-            done = _compile(command, stage, source.name, found[1].split())
+            done = _compile(command, stage, module.name, found[1].split())
         if done.returncode:
             raise BuildError(f"{source} cannot be built", _message(done.stderr, stage))
         return Path(folder, "out.wasm").read_bytes()
@@ -100,7 +102,7 @@ def _compile(
     shutil.copy(str(files("theater") / "wit" / package.version / "theater-websocket.wit"), world)
     (world / "guest.wit").write_text(_world(handlers))
     entry = stage / _ENTRY_NAME
-    entry.write_text(_ENTRY.format(name=name, handlers=" ".join(handlers)))
+    entry.write_text(_ENTRY.format(name=json.dumps(f"./{name}"), handlers=" ".join(handlers)))
     options = ["--wit", str(world), "--world", _WORLD, "--js", str(entry), "--module-root", str(stage)]
     output = str(stage.parent / "out.wasm")
     return _run([*command, *options, "--output", output, "--sync", "--stub-wasi"], stage.parent)

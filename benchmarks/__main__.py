@@ -37,7 +37,7 @@ ratios) says how still. Compare ratios, not figures of different runs; for preci
 """
 EXAMPLES = """\
 examples:
-  python -m benchmarks                                          everything: ten minutes or so
+  python -m benchmarks                                          everything: twenty minutes or so
   python -m benchmarks --quick                                  a smoke test: does it all run?
   python -m benchmarks --scenarios echo echo-pipelined --servers theater picows --rounds 99
                                                                 two servers, closely

@@ -13,6 +13,7 @@ from benchmarks.servers.node_packages import NODE_MODULES
 
 PYTHON_LIBRARIES = (
     "theater", "picows", "aiofastnet", "websockets", "aiohttp", "uvloop", "uvicorn", "httptools", "msgspec",
+    "wasmtime", "ziglang", "componentize-py",
 )  # fmt: skip
 NODE_PACKAGES = ("ws", "socket.io", "workerd")
 

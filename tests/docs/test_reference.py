@@ -102,7 +102,7 @@ def test_errors_are_those_of_the_code() -> None:
     assert sorted(shown) == sorted(code)
 
 
-@pytest.mark.parametrize("command", ["run", "check", "doctor", "new", "connect"])
+@pytest.mark.parametrize("command", ["run", "check", "doctor", "build", "new", "connect"])
 def test_options_are_those_of_the_command(command: str) -> None:
     shown_help = subprocess.run(
         [sys.executable, "-m", "theater", command, "--help"],
@@ -113,7 +113,7 @@ def test_options_are_those_of_the_command(command: str) -> None:
     ).stdout
     box = shown_help.partition("─ Options ─")[2].partition("╰")[0]
     options = set(re.findall(r"(?<=[ │])--[a-z-]+", box)) - {"--help"}
-    heading = {"new": "NAME", "connect": "URL"}.get(command, "PATH...")
+    heading = {"build": "SOURCE", "new": "NAME", "connect": "URL"}.get(command, "PATH...")
     shown = {
         name
         for row in rows("cli.md", f"## `theater {command} {heading}`")

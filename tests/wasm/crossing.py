@@ -7,8 +7,9 @@ from typing import Any, Final
 import wasmtime
 from wasmtime.component import Component, FuncType, Linker
 
-from theater.wasm import calls
-from theater.wasm.calls import BoundFunction, Context, FunctionPlan, HostFunction, Pending, Registry
+from theater.wasm import callbacks, calls
+from theater.wasm.callbacks import HostFunction
+from theater.wasm.calls import BoundFunction, Context, FunctionPlan, Pending, Registry
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -224,7 +225,7 @@ class Guest:
         if host:
             with self.linker.root() as root, root.add_instance("host") as linked:
                 for name, kind in functions(text, "host"):
-                    calls.define(linked, name, kind, host[name], self.registry, max_value)
+                    callbacks.define(linked, name, kind, host[name], self.registry, max_value)
         self.context: Context = self.registry.add(self.store, owner)
         self.instance = finish(calls.instantiate(self.linker, self.context, component(text)))
         self._text = text

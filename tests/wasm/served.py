@@ -1,11 +1,15 @@
 """Components as what `theater.testing.serve` takes."""
 
 from pathlib import Path
+from typing import Final
 
 from theater.config import ComponentFile, Manifest
 from theater.config.manifest import Execution
 from theater.config.settings import Settings
 from theater.server.routing import Pattern, Route
+
+
+NONE: Final[Settings] = {}
 
 
 def component(
@@ -17,7 +21,7 @@ def component(
     instance: str = "",
     http: bool = False,
     execution: Execution = "loop",
-    limits: Settings = {},
+    limits: Settings = NONE,
 ) -> Manifest:
     """A manifest for a component, which is put into a folder.
 

@@ -7,8 +7,9 @@ import pytest
 from tests.wasm import guests
 from tests.wasm.served import component
 
-from theater import Actor, Address, Binary, Closed, Connection, Event, Received, Text
+from theater import Actor, Address, Binary, Text
 from theater.client import ClientConnection, connect
+from theater.config.manifest import Execution
 from theater.contract import Data
 from theater.errors import ConfigError, ConnectFailed
 from theater.limits import Limits
@@ -28,7 +29,7 @@ async def ask(client: ClientConnection, text: str) -> object:
 
 
 @pytest.mark.parametrize("execution", ["loop", "thread"])
-async def test_messages_of_all_sizes_come_back(tmp_path: Path, execution: str) -> None:
+async def test_messages_of_all_sizes_come_back(tmp_path: Path, execution: Execution) -> None:
     manifest = component(tmp_path, guests.echo(), execution=execution)
     async with serve(manifest) as server, await connect(server.url()) as client:
         for size in (0, 1, 125, 126, 65_535, 65_536, 1_000_000):
@@ -80,7 +81,7 @@ class Answerer(Actor):
 
 class TestRequest:
     @pytest.mark.parametrize("execution", ["loop", "thread"])
-    async def test_waits_for_another_actor(self, tmp_path: Path, execution: str) -> None:
+    async def test_waits_for_another_actor(self, tmp_path: Path, execution: Execution) -> None:
         asker = component(tmp_path, guests.asker(), name="asker", path="/asker", execution=execution)
         async with serve(Answerer, asker, limits=Limits(request_timeout=0.2, drain_timeout=0.1)) as server:
             async with await connect(server.url("/asker")) as client:
@@ -167,15 +168,15 @@ async def test_closed_comes_once_and_finds_the_connection_still_there(tmp_path: 
 
 async def test_there_are_no_more_instances_than_allowed(tmp_path: Path) -> None:
     manifest = component(tmp_path, guests.echo(), path="/{room}", instance="{room}")
-    async with serve(manifest, limits=Limits(max_instances=3)) as server:
-        async with (
-            await connect(server.url("/a")) as a,
-            await connect(server.url("/b")) as b,
-            await connect(server.url("/c")) as c,
-        ):
-            with pytest.raises(ConnectFailed, match="50"):
-                await connect(server.url("/d"))
-            assert [await ask(each, "x") for each in (a, b, c)] == [Text("x")] * 3
+    async with (
+        serve(manifest, limits=Limits(max_instances=3)) as server,
+        await connect(server.url("/a")) as a,
+        await connect(server.url("/b")) as b,
+        await connect(server.url("/c")) as c,
+    ):
+        with pytest.raises(ConnectFailed, match="50"):
+            await connect(server.url("/d"))
+        assert [await ask(each, "x") for each in (a, b, c)] == [Text("x")] * 3
 
 
 async def test_handlers_that_lead_to_nothing_are_refused_at_the_start(tmp_path: Path) -> None:

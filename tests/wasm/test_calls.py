@@ -12,7 +12,8 @@ import wasmtime
 from tests.wasm.crossing import LIMIT, MEMORY, Guest, engine, finish, functions, passes_on, passing_on
 
 from theater.contract import Binary, Connected, Received, Text
-from theater.wasm.calls import FunctionPlan, HostFunction, Pending, Registry, define
+from theater.wasm.callbacks import HostFunction, define
+from theater.wasm.calls import FunctionPlan, Pending, Registry
 from theater.wasm.contracts import EVENT, MESSAGE
 from theater.wasm.shapes import (
     BYTES,

@@ -15,7 +15,6 @@ from theater.errors import ConnectFailed
 from theater.limits import Limits
 from theater.testing import Server, serve
 
-
 MIB: Final = 1024 * 1024
 
 
@@ -158,7 +157,11 @@ async def test_memory_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("where", "what"), [("handle-websocket", "spin"), ("init", "unreachable")])
 async def test_where_calls_hold_threads(
-    where: Where, what: What, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    where: Where,
+    what: What,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("THEATER_STOCK_WASM", "1")
     test = test_in_init if where == "init" else test_in_handle_websocket

@@ -29,7 +29,7 @@ from theater.contract import (
 )
 from theater.errors import InvalidHeader
 from theater.runtime.address import Address
-from theater.wasm.calls import HostFunction
+from theater.wasm.callbacks import HostFunction
 from theater.wasm.contracts import (
     ADDRESS,
     CLOSE,

@@ -15,7 +15,8 @@ from wasmtime.component import Component, Linker
 from theater.contract import Binary, Close, Closed, Headers, Received, Text
 from theater.errors import InvalidHeader
 from theater.wasm import stock
-from theater.wasm.calls import HostFunction, Registry
+from theater.wasm.callbacks import HostFunction
+from theater.wasm.calls import Registry
 from theater.wasm.contracts import ACTOR_ERROR, CONNECTION_EVENT, DATA, EVENT, LEVEL, MESSAGE, PEER
 from theater.wasm.shapes import (
     BYTES,

@@ -14,11 +14,9 @@ from theater.build.errors import BuildError
 from theater.build.flat import flatten
 from theater.build.text import INITIALIZE, POST_RETURN, REALLOC, Used, component_text
 from theater.build.wit import Package, Version, contract
-from theater.wasm.wat import CoreFunction, assemble, read_core
+from theater.wasm.wat import COMPONENT, CORE_MODULE_SECTION, CoreFunction, assemble, fill, read_core
 
 CORE: Final = b"\0asm\1\0\0\0"
-COMPONENT: Final = b"\0asm\x0d\0\1\0"
-CORE_MODULE_SECTION: Final = 1
 HELPERS: Final = {  # exports that are not of the contract, but matter to the component
     "memory": "memory",
     REALLOC: CoreFunction(("i32",) * 4, ("i32",)),
@@ -63,7 +61,8 @@ def wrap(core: bytes, version: Version | None = None) -> bytes:
     ]
     if mistakes:
         raise BuildError(f"the module does not fit {package.name}@{package.version}", "\n".join(mistakes))
-    return _with_core(assemble(component_text(package, imports, exports, module.exports)), core)
+    text = component_text(package, imports, exports, module.exports)
+    return fill(assemble(text), CORE_MODULE_SECTION, core)
 
 
 def _version(symbols: Iterable[str]) -> Version:
@@ -125,38 +124,3 @@ def _missing(exported: Core, imports: Sequence[Used], exports: Sequence[Used]) -
                 yield f"no export {name}, which {users[0].symbol} needs"
         elif exported[name] != expected:
             yield f"export {name}: expected {expected}, found {exported[name]}"
-
-
-def _with_core(component: bytes, core: bytes) -> bytes:
-    """Puts the core module into the place of the first one in a component.
-
-    Sections: <https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>.
-    """
-    place = len(COMPONENT)
-    while component[place] != CORE_MODULE_SECTION:
-        size, start = _read_size(component, place + 1)
-        place = start + size
-    size, start = _read_size(component, place + 1)
-    return b"".join((component[: place + 1], _size(len(core)), core, component[start + size :]))
-
-
-def _read_size(data: bytes, place: int) -> tuple[int, int]:
-    """An unsigned LEB128 number, and the place behind it."""
-    number = shift = 0
-    while True:
-        byte = data[place]
-        number |= (byte & 0x7F) << shift
-        place += 1
-        shift += 7
-        if byte < 0x80:
-            return number, place
-
-
-def _size(number: int) -> bytes:
-    """The same, written."""
-    written = bytearray()
-    while number >= 0x80:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)

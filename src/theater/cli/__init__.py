@@ -305,8 +305,8 @@ def build(
     help=_help(
         "Make a project: an actor and its manifest, ready to run.",
         "NAME is that of the actor: lower-case letters, digits and hyphens, beginning with a letter.",
-        "An actor in Python runs in the server's process, and has tests; one in JavaScript or Zig is built into"
-        " a component, which runs in a sandbox.",
+        "An actor in Python runs in the server's process, and has tests; one in JavaScript or Zig is built"
+        " into a component, which runs in a sandbox.",
     ),
     epilog=_examples(
         "theater new chat",

@@ -10,7 +10,8 @@ from theater.limits import ActorLimits
 from theater.runtime.ports import Context
 from theater.wasm import stock
 from theater.wasm.cache import Cache
-from theater.wasm.calls import FunctionPlan, HostFunction, Registry, define
+from theater.wasm.callbacks import HostFunction, define
+from theater.wasm.calls import FunctionPlan, Registry
 from theater.wasm.component import inspect
 from theater.wasm.contracts import V0_1
 from theater.wasm.engine import Engine, wait

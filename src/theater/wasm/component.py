@@ -10,6 +10,7 @@ from wasmtime import Engine, WasmtimeError, _ffi
 from wasmtime import component as wasm
 
 from theater.errors import InvalidComponent
+from theater.wasm.adapter import adapt
 from theater.wasm.cache import Cache
 from theater.wasm.contracts import V0_1, V0_2, Contract
 from theater.wasm.shapes import FunctionShape, mismatch
@@ -49,7 +50,8 @@ class Inspection(msgspec.Struct, frozen=True):
         imports: those that it wants, likewise.
         foreign: names of the interfaces outside of the contract that it wants, all of them granted.
         size: bytes of the file.
-        component: compiled.
+        component: compiled; the one around it, if that was asked for.
+        shapes: of its functions, which differ from the contract's then.
     """
 
     contract: Contract
@@ -58,6 +60,7 @@ class Inspection(msgspec.Struct, frozen=True):
     foreign: tuple[str, ...]
     size: int
     component: wasm.Component
+    shapes: Contract
 
 
 class _Unfit(Exception):
@@ -87,6 +90,7 @@ def inspect(
     engine: Engine | None = None,
     cache: Cache | None = None,
     settings: str = "",
+    adapted: bool = False,
 ) -> Inspection:
     """Compiles a component, and finds out whether it fits the contract.
 
@@ -96,6 +100,8 @@ def inspect(
         engine: what it is compiled for; one of its own, if left out.
         cache: where it may lie compiled already, and is put otherwise.
         settings: the engine's, as `Cache.load` takes them.
+        adapted: put it into another one by `adapter`, which is what is found out about then. That is not
+            done if it imports what is not of the contract.
 
     Raises:
         InvalidComponent: it does not fit, cannot be read, or is none.
@@ -104,21 +110,33 @@ def inspect(
     try:
         code = source if isinstance(source, bytes) else _read(source)
         _check_preamble(code, source)
-        try:
-            component = cache.load(engine, code, settings) if cache else wasm.Component(engine, code)
-        except WasmtimeError as error:
-            raise _Unfit(f"is no valid component: {_cause(error)}") from None
-        exports = _interfaces(component.type.exports(engine), engine)
-        contract = _contract(exports)
-        imports = _interfaces(component.type.imports(engine), engine)
+        component, imports, exports = _compile(code, engine, cache, settings)
+        contract = shapes = _contract(exports)
         foreign = tuple(each.name for each in imports if each.package != PACKAGE)
         _check_grants(foreign, tuple(grants))
-        return Inspection(
-            contract, _exports(exports, contract), _imports(imports, contract), foreign, len(code), component
-        )
+        called, offered = _exports(exports, contract), _imports(imports, contract)
+        if adapted and not foreign:
+            handlers = {contract.interface(name): functions for name, functions in called.items()}
+            around = adapt(code, {each.name: each.items for each in imports}, handlers)
+            component, imports, exports = _compile(around, engine, cache, settings)
+            shapes = contract.with_digits()
+            called, offered = _exports(exports, shapes), _imports(imports, shapes)
+        return Inspection(contract, called, offered, foreign, len(code), component, shapes)
     except _Unfit as error:
         path = "" if isinstance(source, bytes) else str(source)
         raise InvalidComponent(path, str(error)) from None
+
+
+def _compile(
+    code: bytes, engine: Engine, cache: Cache | None, settings: str
+) -> tuple[wasm.Component, list["_Interface"], list["_Interface"]]:
+    """A component, and what it imports and exports."""
+    try:
+        component = cache.load(engine, code, settings) if cache else wasm.Component(engine, code)
+    except WasmtimeError as error:
+        raise _Unfit(f"is no valid component: {_cause(error)}") from None
+    types = component.type
+    return component, _interfaces(types.imports(engine), engine), _interfaces(types.exports(engine), engine)
 
 
 def _read(path: Path) -> bytes:

@@ -87,6 +87,8 @@ class Host:
         """Begins a turn, in which these connections come to their end."""
         self.ended = {connection.id: connection for connection in ended}
         self.pieces.clear()
+        for each in self.ended:
+            self._streams.pop(each, None)  # nobody is left to take the rest
 
     def fail(self) -> None:
         """The turn has failed: messages that it has sent pieces of cannot be completed."""
@@ -112,7 +114,7 @@ class Host:
 
     @_waiting
     async def send_chunk(self, conn: int, chunk: Data, last: bool) -> None:
-        connection = self._connection(conn)
+        connection = self._context.connections.get(conn)
         if connection is None:
             return
         wire = self._streams.get(conn)

@@ -7,6 +7,7 @@ so that the cells may be released afterwards, and no more than is allowed: lengt
 # ruff: noqa: ARG001, ARG005  all converters are called alike
 
 import struct
+from binascii import unhexlify
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from theater.wasm.layout import CELL, FIELD, MEM, MEMORY, read_cell, read_cells,
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
+    DIGITS,
     F64,
     STRING,
     U8,
@@ -78,7 +80,7 @@ def _scalar(shape: Scalar) -> Lift:
     if shape in _MASKS:
         mask = _MASKS[shape]
         return lambda meter, a, b, c: a & mask
-    return {BOOL: _bool, F64: _double, STRING: _string, BYTES: _bytes}[shape]
+    return {BOOL: _bool, F64: _double, STRING: _string, BYTES: _bytes, DIGITS: _digits}[shape]
 
 
 def too_large(meter: Meter, size: int) -> ValueTooLarge:
@@ -111,6 +113,14 @@ def _bytes(meter: Meter, size: int, start: int, c: int) -> bytes:
     meter[0] = left
     first = start + 8
     return MEM[first : first + size * CELL : CELL] if size else b""
+
+
+def _digits(meter: Meter, size: int, start: int, c: int) -> bytes:
+    left = meter[0] - (size >> 1)
+    if left < 0:
+        raise too_large(meter, size >> 1)
+    meter[0] = left
+    return unhexlify(MEM[start : start + size])
 
 
 def _enum(names: tuple[str, ...]) -> Lift:

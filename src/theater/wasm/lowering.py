@@ -11,6 +11,7 @@ Everything is checked before wasmtime sees it, since it aborts the process over 
 # ruff: noqa: ARG001  all converters are called alike
 
 import ctypes
+from binascii import hexlify
 from collections.abc import Callable
 from operator import index
 from typing import Any, Final, NamedTuple
@@ -42,6 +43,7 @@ from theater.wasm.layout import (
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
+    DIGITS,
     F64,
     STRING,
     U8,
@@ -114,7 +116,7 @@ def compile_lowering(shape: Shape) -> Lowering:
 def _scalar(shape: Scalar) -> Lower:
     if shape in _UNSIGNED:
         return _unsigned(*_UNSIGNED[shape])
-    return {BOOL: _bool, F64: _double, STRING: _string, BYTES: _bytes}[shape]
+    return {BOOL: _bool, F64: _double, STRING: _string, BYTES: _bytes, DIGITS: _digits}[shape]
 
 
 def _bool(value: Any, cell: int, extra: int, keep: list[Any]) -> None:
@@ -140,6 +142,12 @@ def _bytes(value: Any, cell: int, extra: int, keep: list[Any]) -> None:
     cells[_WORD::CELL] = data
     keep.append(cells)
     write_2(MEMORY, cell, KIND_LIST, len(data), ctypes.addressof(ctypes.c_char.from_buffer(cells)))
+
+
+def _digits(value: Any, cell: int, extra: int, keep: list[Any]) -> None:
+    data = hexlify(value if type(value) is bytes else memoryview(value))
+    keep.append(data)
+    write_2(MEMORY, cell, KIND_STRING, len(data), id(data) + BYTES_HEADER)
 
 
 def _unsigned(kind: int, bits: int) -> Lower:

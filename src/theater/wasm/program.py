@@ -17,11 +17,12 @@ from theater.wasm.contracts import V0_1
 from theater.wasm.engine import Engine, wait
 from theater.wasm.imports import Host, OldHost
 
-# Of one store. A component may be made of several core modules, but has one memory as a rule.
+# Of one store. A component may be made of several core modules, but has one memory as a rule; what is put
+# around it has two.
 _MAX_TABLE: Final = 1_000_000
 _MAX_INSTANCES: Final = 1_000
 _MAX_TABLES: Final = 100
-_MAX_MEMORIES: Final = 4
+_MAX_MEMORIES: Final = 6
 
 _WAITING: Final = frozenset(("send-now", "send-chunk", "drained", "send", "request"))
 
@@ -50,7 +51,14 @@ class Program:
     def __init__(
         self, path: Path, grants: tuple[str, ...], limits: ActorLimits, engine: Engine, cache: Cache
     ) -> None:
-        found = inspect(path, grants, engine=engine.raw, cache=cache, settings=engine.settings)
+        found = inspect(
+            path,
+            grants,
+            engine=engine.raw,
+            cache=cache,
+            settings=engine.settings,
+            adapted=engine.problem is None,
+        )
         self.contract = found.contract
         self.exports = frozenset(found.exports)
         self.engine = engine
@@ -67,7 +75,7 @@ class Program:
             for interface, functions in found.imports.items():
                 with root.add_instance(found.contract.interface(interface)) as instance:
                     for name, kind in functions.items():
-                        shape = found.contract.imports[interface][name]
+                        shape = found.shapes.imports[interface][name]
                         method = getattr(self._host, name.replace("-", "_"))
                         function = HostFunction(shape, method, name in _WAITING)
                         if engine.problem is None:
@@ -83,7 +91,7 @@ class Program:
             for name, kind in functions.items():
                 index = self.component.get_export_index(name, outer)
                 assert index is not None  # noqa: S101  # it has just been reflected on
-                plan = plan_for(kind, found.contract.exports[interface][name], limits.max_value)
+                plan = plan_for(kind, found.shapes.exports[interface][name], limits.max_value)
                 self.plans[name] = index, plan
 
     def host(self, context: Context) -> Host:

@@ -17,7 +17,8 @@ from wasmtime import WasmtimeError
 from wasmtime import _ffi as ffi
 from wasmtime.component import Component, Func, FuncType, Instance, Linker, LinkerInstance
 
-from theater.wasm.calls import Context, HostFunction, Registry
+from theater.wasm.callbacks import HostFunction
+from theater.wasm.calls import Context, Registry
 from theater.wasm.layout import address_of, take_error
 from theater.wasm.lifting import Meter, too_large
 from theater.wasm.shapes import (
@@ -279,7 +280,7 @@ def define(
     max_value: int,
     wait: Callable[[Awaitable[Any]], Any],
 ) -> None:
-    """Like `calls.define`.
+    """Like `callbacks.define`.
 
     Args:
         wait: gives the result of what a host function waits for; called in the thread of the call.

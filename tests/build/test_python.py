@@ -351,7 +351,7 @@ async def test_plain_http(probe: Path) -> None:
     async with asyncio.timeout(120), serve(str(probe)) as server:
         connection = HTTPConnection("127.0.0.1", server.port)
         await asyncio.to_thread(connection.request, "POST", "/http?a=%C3%A4", "body", {"X-Test": "t"})
-        response = connection.getresponse()
+        response = await asyncio.to_thread(connection.getresponse)
         assert (response.status, response.headers["content-type"]) == (200, "application/json")
         assert json.loads(response.read()) == {
             "method": "POST",
@@ -361,7 +361,7 @@ async def test_plain_http(probe: Path) -> None:
             "peer": "127.0.0.1",
         }
         await asyncio.to_thread(connection.request, "GET", "/http?wrong=1")
-        assert connection.getresponse().status == 500
+        assert (await asyncio.to_thread(connection.getresponse)).status == 500
         connection.close()
 
 
@@ -405,8 +405,8 @@ async def test_the_chat_example(tmp_path: Path) -> None:
     (tmp_path / "chat.wasm").write_bytes(python.build(CHAT / "chat.py", lambda _: None, actor="ChatRoom"))
     manifest = tmp_path / "theater.toml"
     native = manifest.read_text()
-    assert 'actor = "chat.py"' in native
-    manifest.write_text(native.replace('actor = "chat.py"', 'component = "chat.wasm"'))
+    assert 'python = "chat.py:ChatRoom"' in native
+    manifest.write_text(native.replace('python = "chat.py:ChatRoom"', 'component = "chat.wasm"'))
     async with asyncio.timeout(200), stage(str(tmp_path)) as theater:
         ada = await theater.connect("/rooms/lobby?name=Ada&client=a")
         bob = await theater.connect("/rooms/lobby?name=Ada&client=b")

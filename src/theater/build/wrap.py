@@ -14,7 +14,8 @@ from theater.build.errors import BuildError
 from theater.build.flat import flatten
 from theater.build.text import INITIALIZE, POST_RETURN, REALLOC, Used, component_text
 from theater.build.wit import Package, Version, contract
-from theater.wasm.wat import COMPONENT, CORE_MODULE_SECTION, CoreFunction, assemble, fill, read_core
+from theater.wasm.sections import COMPONENT, CORE_MODULE_SECTION, fill
+from theater.wasm.wat import CoreFunction, assemble, read_core
 
 CORE: Final = b"\0asm\1\0\0\0"
 HELPERS: Final = {  # exports that are not of the contract, but matter to the component

@@ -18,8 +18,9 @@ from typing import Final
 from wasmtime import component as wasm
 
 from theater.wasm.packing import MEMORY, Crossing, carries_bytes, is_bytes
+from theater.wasm.sections import COMPONENT_SECTION, fill
 from theater.wasm.shapes import NAMES
-from theater.wasm.wat import COMPONENT_SECTION, assemble, fill
+from theater.wasm.wat import assemble
 
 _OPTIONS: Final = "(memory $memory) (realloc $realloc)"
 
@@ -39,11 +40,11 @@ def adapt(code: bytes, imports: Mapping[str, Items], exports: Mapping[str, Items
     outgoing = _Between("outgoing", types, packs=True)
     incoming = _Between("incoming", types, packs=False)
     for number, items in enumerate(imports.values()):
-        for name, type in _crossing(items):
-            outgoing.add(f'$host{number} "{name}"', type)
+        for name, kind in _crossing(items):
+            outgoing.add(f'$host{number} "{name}"', kind)
     for number, items in enumerate(exports.values()):
-        for name, type in _crossing(items):
-            incoming.add(f'$handlers{number} "{name}"', type)
+        for name, kind in _crossing(items):
+            incoming.add(f'$handlers{number} "{name}"', kind)
     text = "\n".join(
         (
             "(component",
@@ -67,9 +68,9 @@ def _functions(items: Items) -> Iterator[tuple[str, wasm.FuncType]]:
 
 def _crossing(items: Items) -> Iterator[tuple[str, wasm.FuncType]]:
     """The functions with bytes in their types."""
-    for name, type in _functions(items):
-        if any(map(carries_bytes, (*(each for _, each in type.params), type.result))):
-            yield name, type
+    for name, kind in _functions(items):
+        if any(map(carries_bytes, (*(each for _, each in kind.params), kind.result))):
+            yield name, kind
 
 
 def _host(imports: Mapping[str, Items], types: "_Types") -> Iterator[str]:
@@ -79,8 +80,8 @@ def _host(imports: Mapping[str, Items], types: "_Types") -> Iterator[str]:
         if functions:
             yield f'(import "{interface}" (instance $host{number}'
             yield from types.named("export")
-            for name, type in functions.items():
-                yield f'(export "{name}" (func {types.function(type, True)}))'
+            for name, kind in functions.items():
+                yield f'(export "{name}" (func {types.function(kind, True)}))'
             yield "))"
 
 
@@ -108,11 +109,11 @@ def _handlers(exports: Mapping[str, Items], types: "_Types", incoming: "_Between
             functions = dict(_functions(items))
             yield f"(component {handlers}"
             yield from types.named("import")
-            for name, type in functions.items():
-                yield f'(import "{name}" (func ${name} {types.function(type, True)}))'
+            for name, kind in functions.items():
+                yield f'(import "{name}" (func ${name} {types.function(kind, True)}))'
             yield from types.exported()
-            for name, type in functions.items():
-                yield f'(export "{name}" (func ${name}) (func {types.function(type, True, "e")}))'
+            for name, kind in functions.items():
+                yield f'(export "{name}" (func ${name}) (func {types.function(kind, True, "e")}))'
             yield f") (instance {handlers} (instantiate {handlers}"
             yield from types.given()
             for name in functions:
@@ -245,16 +246,16 @@ class _Between:
             return
         yield f"(component ${self._name}"
         yield from self._types.named("import")
-        for number, type in enumerate(self._functions.values()):
-            yield f'(import "f{number}" (func $f{number} {self._types.function(type, self._packs)}))'
+        for number, kind in enumerate(self._functions.values()):
+            yield f'(import "f{number}" (func $f{number} {self._types.function(kind, self._packs)}))'
         yield from self._core()
-        for number, type in enumerate(self._functions.values()):
-            yield f"(func $lifted{number} {self._types.function(type, not self._packs)}"
+        for number, kind in enumerate(self._functions.values()):
+            yield f"(func $lifted{number} {self._types.function(kind, not self._packs)}"
             yield f'(canon lift (core func $main "f{number}") {_OPTIONS}'
             yield f'(post-return (core func $main "after-f{number}"))))'
         yield from self._types.exported()
-        for number, type in enumerate(self._functions.values()):
-            outer = self._types.function(type, not self._packs, "e")
+        for number, kind in enumerate(self._functions.values()):
+            outer = self._types.function(kind, not self._packs, "e")
             yield f'(export "f{number}" (func $lifted{number}) (func {outer}))'
         yield ")"
         yield f"(instance ${self._name} (instantiate ${self._name}"
@@ -264,10 +265,10 @@ class _Between:
 
     def _core(self) -> Iterator[str]:
         main = Crossing(self._packs)
-        for number, type in enumerate(self._functions.values()):
-            main.add(f"f{number}", type)
+        for number, kind in enumerate(self._functions.values()):
+            main.add(f"f{number}", kind)
         yield MEMORY
-        yield "(core instance $memory (instantiate $memory))"
+        yield "(core instance $memory (instantiate $adapter))"
         yield '(alias core export $memory "memory" (core memory $memory))'
         yield '(alias core export $memory "realloc" (core func $realloc))'
         yield main.text()

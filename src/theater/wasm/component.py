@@ -13,6 +13,7 @@ from theater.errors import InvalidComponent
 from theater.wasm.adapter import adapt
 from theater.wasm.cache import Cache
 from theater.wasm.contracts import V0_1, V0_2, Contract
+from theater.wasm.sections import hollow
 from theater.wasm.shapes import FunctionShape, mismatch
 
 PACKAGE: Final = V0_2.package
@@ -110,18 +111,22 @@ def inspect(
     try:
         code = source if isinstance(source, bytes) else _read(source)
         _check_preamble(code, source)
-        component, imports, exports = _compile(code, engine, cache, settings)
+        # What is put into another one is compiled with that.
+        alone = hollow(code) if adapted else code
+        component, imports, exports = _compile(alone, engine, cache, settings)
         contract = shapes = _contract(exports)
         foreign = tuple(each.name for each in imports if each.package != PACKAGE)
         _check_grants(foreign, tuple(grants))
-        called, offered = _exports(exports, contract), _imports(imports, contract)
+        offered, wanted = _exports(exports, contract), _imports(imports, contract)
         if adapted and not foreign:
-            handlers = {contract.interface(name): functions for name, functions in called.items()}
-            around = adapt(code, {each.name: each.items for each in imports}, handlers)
-            component, imports, exports = _compile(around, engine, cache, settings)
+            handlers = {contract.interface(name): functions for name, functions in offered.items()}
+            outer = adapt(code, {each.name: each.items for each in imports}, handlers)
+            component, imports, exports = _compile(outer, engine, cache, settings)
             shapes = contract.with_digits()
-            called, offered = _exports(exports, shapes), _imports(imports, shapes)
-        return Inspection(contract, called, offered, foreign, len(code), component, shapes)
+            offered, wanted = _exports(exports, shapes), _imports(imports, shapes)
+        elif adapted:
+            component, _, _ = _compile(code, engine, cache, settings)
+        return Inspection(contract, offered, wanted, foreign, len(code), component, shapes)
     except _Unfit as error:
         path = "" if isinstance(source, bytes) else str(source)
         raise InvalidComponent(path, str(error)) from None

@@ -12,10 +12,12 @@ from theater.errors import End, InstanceEnded, LocalError
 from theater.wasm import stock
 from theater.wasm.calls import BoundFunction, Pending, instantiate, yield_on_epoch
 from theater.wasm.engine import TICK, on_resume
+from theater.wasm.packing import FULL
 from theater.wasm.program import Program
 from theater.wasm.shapes import ValueTooLarge
 
 _WORDS: Final = (  # the C interface tells in words only what kind of trap it was
+    (FULL, End.VALUE),
     ("call stack exhausted", End.STACK),
     ("wasm trap: interrupt", End.DEADLINE),
     ("`unreachable` instruction executed", End.PANIC),

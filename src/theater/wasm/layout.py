@@ -135,6 +135,111 @@ add_function: Final = _function(
     c_void_p,  # called when it is not needed any more
 )
 
+# The same for core modules.
+
+new_core_call: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_func_call_async",
+    c_void_p,  # the call
+    c_void_p,  # wasmtime_context_t
+    c_void_p,  # wasmtime_func_t
+    c_void_p,  # arguments
+    c_size_t,
+    c_void_p,  # results
+    c_size_t,
+    c_void_p,  # where the address of a trap is put
+    c_void_p,  # where the address of an error is put
+)
+new_core_instantiation: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_linker_instantiate_async",
+    c_void_p,  # the call
+    c_void_p,  # wasmtime_linker_t
+    c_void_p,  # wasmtime_context_t
+    c_void_p,  # wasmtime_module_t
+    c_void_p,  # where the wasmtime_instance_t is put
+    c_void_p,  # where the address of a trap is put
+    c_void_p,  # where the address of an error is put
+)
+new_trap: Final = _function(PYFUNCTYPE, "wasmtime_trap_new", c_void_p, c_char_p, c_size_t)
+context_of: Final = _function(PYFUNCTYPE, "wasmtime_caller_context", c_void_p, c_void_p)
+memory_data: Final = _function(PYFUNCTYPE, "wasmtime_memory_data", c_void_p, c_void_p, c_void_p)
+memory_size: Final = _function(PYFUNCTYPE, "wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p)
+memory_grow: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_memory_grow",
+    c_void_p,  # an error
+    c_void_p,  # wasmtime_context_t
+    c_void_p,  # wasmtime_memory_t
+    c_uint64,  # by how many pages
+    c_void_p,  # where the number there were is put
+)
+get_export: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_instance_export_get",
+    c_bool,
+    c_void_p,  # wasmtime_context_t
+    c_void_p,  # wasmtime_instance_t
+    c_char_p,  # its name
+    c_size_t,
+    c_void_p,  # where the wasmtime_extern_t is put
+)
+
+CORE_FUNCTION: Final = CFUNCTYPE(
+    c_size_t,  # the address of a trap
+    c_void_p,  # what it was defined with
+    c_void_p,  # wasmtime_caller_t
+    c_void_p,  # arguments, and then results
+    c_size_t,
+)
+WAITING_CORE_FUNCTION: Final = CFUNCTYPE(
+    None,
+    c_void_p,  # what it was defined with
+    c_void_p,  # wasmtime_caller_t
+    c_void_p,  # arguments
+    c_size_t,
+    c_void_p,  # results
+    c_size_t,
+    c_void_p,  # where the address of a trap is put
+    c_void_p,  # where the wasmtime_async_continuation_t is put
+)
+_PLACE: Final = (c_char_p, c_size_t, c_char_p, c_size_t)  # names of module and field
+new_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_new", c_void_p, c_void_p)
+clone_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_clone", c_void_p, c_void_p)
+delete_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_delete", None, c_void_p)
+allow_shadowing: Final = _function(PYFUNCTYPE, "wasmtime_linker_allow_shadowing", None, c_void_p, c_bool)
+add_extern: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_linker_define",
+    c_void_p,  # an error
+    c_void_p,  # wasmtime_linker_t
+    c_void_p,  # wasmtime_context_t
+    *_PLACE,
+    c_void_p,  # wasmtime_extern_t
+)
+add_core_function: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_linker_define_func_unchecked",
+    c_void_p,  # an error
+    c_void_p,  # wasmtime_linker_t
+    *_PLACE,
+    c_void_p,  # wasm_functype_t
+    CORE_FUNCTION,
+    c_void_p,  # what it is given
+    c_void_p,  # called when it is not needed any more
+)
+add_waiting_core_function: Final = _function(
+    PYFUNCTYPE,
+    "wasmtime_linker_define_async_func",
+    c_void_p,  # an error
+    c_void_p,  # wasmtime_linker_t
+    *_PLACE,
+    c_void_p,  # wasm_functype_t
+    WAITING_CORE_FUNCTION,
+    c_void_p,  # what it is given
+    c_void_p,  # called when it is not needed any more
+)
+
 # A host function's continuation is asked, whenever the call is polled, whether it may go on: a C function
 # from an address to a boolean. `strlen` is one, for a text of one character or none: so no callback into
 # Python is needed for what the host knows already.
@@ -154,6 +259,12 @@ def address_of_struct(raw: ctypes.Structure) -> int:
 def take_error(address: int) -> wasmtime.WasmtimeError:
     """An error of wasmtime's as an exception, which frees it."""
     return wasmtime.WasmtimeError._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasmtime_error_t)))
+
+
+def take_trap(address: int) -> wasmtime.WasmtimeError:
+    """A trap of core code as the same exception as that of a component, and frees it."""
+    trap = wasmtime.Trap._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasm_trap_t)))
+    return wasmtime.WasmtimeError(str(trap))
 
 
 def check() -> str | None:

@@ -120,7 +120,7 @@ def _digits(meter: Meter, size: int, start: int, c: int) -> bytes:
     if left < 0:
         raise too_large(meter, size >> 1)
     meter[0] = left
-    return unhexlify(MEM[start : start + size])
+    return unhexlify(MEMORY[start : start + size])
 
 
 def _enum(names: tuple[str, ...]) -> Lift:

@@ -44,8 +44,8 @@ def _octets(values: str) -> str:
 
 
 MEMORY: Final = f"""
-(core module $memory
-  (memory (export "memory") 1)
+(core module $adapter
+  (memory (export "memory") 0)
   (global $heap (mut i32) (i32.const 16))
   (func $reset (export "reset") (global.set $heap (i32.const 16)))
   (func $allocate (export "allocate") (param $size i32) (result i32)
@@ -54,12 +54,13 @@ MEMORY: Final = f"""
     (local.set $at (global.get $heap))
     (global.set $heap
       (i32.and (i32.add (i32.add (local.get $at) (local.get $size)) (i32.const 15)) (i32.const -16)))
-    ;; what packs and unpacks does so in blocks, and may go beyond the end
+    ;; what unpacks does so in blocks, and may read beyond the end
     (local.set $end (i32.shr_u (i32.add (global.get $heap) (i32.const 65567)) (i32.const 16)))
     (if (i32.gt_u (local.get $end) (memory.size)) (then
-      (if (i32.eq (memory.grow (i32.sub (local.get $end) (memory.size))) (i32.const -1)) (then
-        (unreachable)))))
+      (if (i32.eq (memory.grow (i32.sub (local.get $end) (memory.size))) (i32.const -1))
+        (then (call $full)))))
     (local.get $at))
+  (func $full (unreachable))  ;; this name is in the error then
   (func (export "realloc")
       (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
     (local $at i32)
@@ -69,23 +70,25 @@ MEMORY: Final = f"""
     (memory.copy (local.get $at) (local.get $old) (local.get $old-size))
     (local.get $at))
   (func $pack (export "pack") (param $at i32) (param $size i32) (result i32 i32)
-    (local $digits i32) (local $to i32) (local $end i32)
+    (local $digits i32) (local $left i32)
     (local $bytes v128) (local $high v128) (local $low v128)
-    (local.set $digits (call $allocate (i32.shl (local.get $size) (i32.const 1))))
-    (local.set $to (local.get $digits))
-    (local.set $end (i32.add (local.get $at) (local.get $size)))
-    (block $done (loop $next
-      (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
-      (local.set $bytes (v128.load (local.get $at)))
+    (local.set $left (i32.and (i32.add (local.get $size) (i32.const 15)) (i32.const -16)))
+    (if (i32.eq (i32.add (local.get $at) (local.get $left)) (global.get $heap))
+      (then  ;; nothing lies behind them
+        (local.set $digits (local.get $at))
+        (drop (call $allocate (local.get $size))))
+      (else (local.set $digits (call $allocate (i32.shl (local.get $left) (i32.const 1))))))
+    (block $done (loop $next  ;; from the end, since there may be digits where there are bytes
+      (br_if $done (i32.eqz (local.get $left)))
+      (local.set $left (i32.sub (local.get $left) (i32.const 16)))
+      (local.set $bytes (v128.load (i32.add (local.get $at) (local.get $left))))
       (local.set $high (i8x16.swizzle {_DIGITS} (i8x16.shr_u (local.get $bytes) (i32.const 4))))
       (local.set $low (i8x16.swizzle {_DIGITS}
         (v128.and (local.get $bytes) (i8x16.splat (i32.const 15)))))
-      (v128.store (local.get $to)
+      (v128.store (i32.add (local.get $digits) (i32.shl (local.get $left) (i32.const 1)))
         (i8x16.shuffle 0 16 1 17 2 18 3 19 4 20 5 21 6 22 7 23 (local.get $high) (local.get $low)))
-      (v128.store offset=16 (local.get $to)
+      (v128.store offset=16 (i32.add (local.get $digits) (i32.shl (local.get $left) (i32.const 1)))
         (i8x16.shuffle 8 24 9 25 10 26 11 27 12 28 13 29 14 30 15 31 (local.get $high) (local.get $low)))
-      (local.set $at (i32.add (local.get $at) (i32.const 16)))
-      (local.set $to (i32.add (local.get $to) (i32.const 32)))
       (br $next)))
     (local.get $digits)
     (i32.shl (local.get $size) (i32.const 1)))
@@ -121,6 +124,9 @@ MEMORY: Final = f"""
 )"""
 """A module with memory that is given out until it is reset, in blocks of 16 bytes, and with what packs
 bytes into new memory and unpacks digits in place."""
+
+FULL: Final = "adapter!full"
+"""In the error of a call for which there is not enough memory."""
 
 
 def is_bytes(type: _Type) -> bool:
@@ -275,14 +281,15 @@ class Crossing:
             body.append("(local.get $at)")
         else:
             body.append(f"(call ${name} {arguments})")
-        self._functions += [*body, ")", f'(func (export "after-{name}") {result.replace("result", "param")} (call $reset))']
+        after = f"(param {' '.join(results)})"
+        self._functions += [*body, ")", f'(func (export "after-{name}") {after} (call $reset))']
 
     def text(self) -> str:
         """The module."""
         return "\n".join(
             (
                 "(core module $main",
-                '(import "memory" "memory" (memory 1))',
+                '(import "memory" "memory" (memory 0))',
                 '(import "memory" "reset" (func $reset))',
                 '(import "memory" "allocate" (func $allocate (param i32) (result i32)))',
                 '(import "memory" "pack" (func $pack (param i32 i32) (result i32 i32)))',
@@ -295,9 +302,7 @@ class Crossing:
             )
         )
 
-    def _in_locals(
-        self, way: str, types: Iterable[_Type], place: int, cores: Sequence[str]
-    ) -> Iterator[str]:
+    def _in_locals(self, way: str, types: Iterable[_Type], place: int, cores: Sequence[str]) -> Iterator[str]:
         """Converts the bytes of values that stand in locals, one after the other.
 
         Args:
@@ -306,19 +311,18 @@ class Crossing:
             place: of the first one's first local.
             cores: types of all locals, which may be wider, since cases of a variant share them.
         """
-        for type in types:
-            if carries_bytes(type):
-                assert type is not None
-                yield from self._in_local(way, type, place, cores)
-            place += len(flat(type))
+        for each in types:
+            if each is not None and carries_bytes(each):
+                yield from self._in_local(way, each, place, cores)
+            place += len(flat(each))
 
     def _in_local(self, way: str, type: wasm.ValType, place: int, cores: Sequence[str]) -> Iterator[str]:
         first = _narrow(place, cores)
         if is_bytes(type):
             yield f"(call ${way} {first} {_narrow(place + 1, cores)})"
-            for each in (place + 1, place):
-                yield "i64.extend_i32_u" if cores[each] == "i64" else ""
-                yield f"local.set {each}"
+            for local in (place + 1, place):
+                yield "i64.extend_i32_u" if cores[local] == "i64" else ""
+                yield f"local.set {local}"
         elif isinstance(type, wasm.ListType):
             yield f"(call {self._walk(way, type.element)} {first} {_narrow(place + 1, cores)})"
         else:

@@ -1,13 +1,9 @@
 """WebAssembly's text format, and what stands on a core module's boundary."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import wasmtime
-
-COMPONENT: Final = b"\0asm\x0d\0\1\0"
-CORE_MODULE_SECTION: Final = 1
-COMPONENT_SECTION: Final = 4
 
 
 class CoreFunction(NamedTuple):
@@ -42,41 +38,6 @@ def assemble(text: str) -> bytes:
         return bytes(wasmtime.wat2wasm(text))
     except wasmtime.WasmtimeError as error:
         raise ValueError(str(error)) from None
-
-
-def fill(component: bytes, section: int, content: bytes) -> bytes:
-    """Puts a core module or a component into the place of the first one in a component.
-
-    Sections: <https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>.
-    """
-    place = len(COMPONENT)
-    while component[place] != section:
-        size, start = _read_size(component, place + 1)
-        place = start + size
-    size, start = _read_size(component, place + 1)
-    return b"".join((component[: place + 1], _size(len(content)), content, component[start + size :]))
-
-
-def _read_size(data: bytes, place: int) -> tuple[int, int]:
-    """An unsigned LEB128 number, and the place behind it."""
-    number = shift = 0
-    while True:
-        byte = data[place]
-        number |= (byte & 0x7F) << shift
-        place += 1
-        shift += 7
-        if byte < 0x80:
-            return number, place
-
-
-def _size(number: int) -> bytes:
-    """The same, written."""
-    written = bytearray()
-    while number >= 0x80:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
 
 
 def read_core(core: bytes) -> CoreModule:

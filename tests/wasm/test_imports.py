@@ -283,3 +283,32 @@ async def _end(client: StageConnection) -> int:
     with pytest.raises(ConnectionEnded) as ended:
         await client.receive()
     return ended.value.code
+
+
+async def test_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def flood(host: Host, connection: Connection) -> None:
+        for _ in range(2_000):
+            host.log("info", "x" * 20_000)
+
+    await run(flood)
+    lines = [record.getMessage() for record in caplog.records if record.name == "theater.actor"]
+    assert len(lines) == 1_000
+    assert lines[0] == f"caller: {'x' * 16_384}"
+    assert lines[-1] == "caller has more to say in one turn than the log takes"
+
+
+async def test_what_an_ended_instance_has_begun_to_send_is_given_up() -> None:
+    async def begin(host: Host, connection: Connection) -> None:
+        await host.send_chunk(connection.id, Text("x"), False)
+        host.begin()  # another turn, which does not go on with it
+        host.forget()
+
+    actor = caller(begin)
+    async with stage(actor) as theater:
+        client = await theater.connect()
+        await client.send(Text("now"))
+        with pytest.raises(ConnectionEnded) as ended:
+            await client.receive()
+        assert ended.value.code == 1011

@@ -128,7 +128,7 @@ class ComponentActor:
             InstanceEnded: it did not return.
         """
         host = self._host
-        if ended or host.ended or host.pieces:
+        if ended or host.ended or host.pieces or host.lines:
             host.begin(ended)
         instance = self._instance
         if instance is None or instance.has_ended or instance.program is not self._kind.program:
@@ -182,6 +182,7 @@ class ComponentActor:
             InstanceEnded: it could not be made, or its `init` did not return.
             MailboxFull: there are too many instances.
         """
+        self._host.forget()
         if self._instance is not None:
             self._instance.end()
             self._instance = None

@@ -20,6 +20,8 @@ T = TypeVar("T")
 log = logging.getLogger("theater.actor")
 
 _MAX_RANDOM: Final = 65_536
+_MAX_LINES: Final = 1_000  # of the log, in one turn
+_MAX_LINE: Final = 16_384  # characters
 _LEVELS: Final = {name: logging.getLevelName(name.upper()) for name in ("debug", "info", "warning", "error")}
 _REFUSED: Final = (LocalError, ValueError, TypeError)
 
@@ -74,6 +76,7 @@ class Host:
     Attributes:
         ended: connections that come to their end in this turn, and are known until it is over.
         pieces: connections to which this turn has sent pieces of a message.
+        lines: how many this turn has written to the log.
     """
 
     def __init__(self, context: Context) -> None:
@@ -81,12 +84,14 @@ class Host:
         self._extra = {"actor": str(context.address)}
         self.ended: dict[int, Connection] = {}
         self.pieces: set[int] = set()
+        self.lines = 0
         self._streams: dict[int, Wire] = {}  # messages that go out in pieces
 
     def begin(self, ended: Iterable[Connection] = ()) -> None:
         """Begins a turn, in which these connections come to their end."""
         self.ended = {connection.id: connection for connection in ended}
         self.pieces.clear()
+        self.lines = 0
         for each in self.ended:
             self._streams.pop(each, None)  # nobody is left to take the rest
 
@@ -94,6 +99,11 @@ class Host:
         """The turn has failed: messages that it has sent pieces of cannot be completed."""
         for each in self.pieces & self._streams.keys():
             self._streams.pop(each).break_stream(begun=True)
+
+    def forget(self) -> None:
+        """The instance has ended: no other can complete what it has begun to send."""
+        self.pieces.update(self._streams)
+        self.fail()
 
     def _connection(self, id: int) -> Connection | None:
         return self._context.connections.get(id) or self.ended.get(id)
@@ -205,7 +215,12 @@ class Host:
     # host
 
     def log(self, level: str, message: str) -> None:
-        log.log(_LEVELS[level], "%s: %s", self._context.address, message, extra=self._extra)
+        self.lines += 1
+        if self.lines < _MAX_LINES:
+            text = message[:_MAX_LINE]
+            log.log(_LEVELS[level], "%s: %s", self._context.address, text, extra=self._extra)
+        elif self.lines == _MAX_LINES:
+            log.warning("%s has more to say in one turn than the log takes", self._context.address)
 
     def now(self) -> float:
         return time.time()

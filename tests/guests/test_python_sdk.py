@@ -320,9 +320,9 @@ def test_values_are_the_same(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["x", "[1,]", "[1 2]", "[NaN]", '"\\ud800"', "1 2"])
 def test_text_that_is_no_json(folder: Path, text: str) -> None:
     question = [f"decode(Any, {text!r})"]
-    (guest,), (native,) = ask(VALUES, folder, question), ask(VALUES, None, question)  # type: ignore[misc]
-    assert guest.startswith("DecodeError: ")
-    assert native.startswith("DecodeError: ")
+    for answer in (ask(VALUES, folder, question), ask(VALUES, None, question)):
+        assert isinstance(answer, list)
+        assert answer[0].startswith("DecodeError: ")
 
 
 def test_what_a_component_does_without(folder: Path) -> None:

@@ -294,11 +294,20 @@ def build(
             show_default=False,
         ),
     ] = None,
+    path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--path",
+            metavar="FOLDER",
+            help="Where Python looks for modules besides, as `pip install --target` fills it; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Builds, and says what came out."""
     from theater.cli import building
 
-    raise typer.Exit(building.build(source, output))
+    raise typer.Exit(building.build(source, output, path or ()))
 
 
 @app.command(

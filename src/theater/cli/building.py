@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from rich.console import Console
 from rich.status import Status
@@ -59,12 +59,13 @@ class Steps:
         self._end(succeeded=error is None)
 
 
-def build(source: str, output: Path | None) -> int:
+def build(source: str, output: Path | None, folders: Sequence[Path]) -> int:
     """Builds a component, checks it, writes it, and says what it is.
 
     Args:
         source: path of the source; that of a Python file may be followed by a colon and a class.
         output: where the component goes; beside the source, with the suffix `.wasm`, if left out.
+        folders: where Python looks for modules besides.
 
     Returns:
         The exit code: 2 if the source has mistakes, or what builds it is missing.
@@ -73,10 +74,12 @@ def build(source: str, output: Path | None) -> int:
         ConfigError: there is no such source, or the component cannot be written.
     """
     path, actor = _parse(source)
+    if folders and path.suffix not in (".py", ""):
+        raise ConfigError([Mistake("theater build", "--path", source, "a source in Python")])
     output = output or path.with_suffix(".component.wasm" if path.suffix == ".wasm" else ".wasm")
     try:
         with Steps() as progress:
-            code = _BUILDERS[path.suffix](path, actor, progress)
+            code = _BUILDERS[path.suffix](path, Details(actor, folders), progress)
             progress("checking the component")
             inspection = _inspect(code)
     except (BuildError, InvalidComponent, OSError) as error:
@@ -92,8 +95,10 @@ def _parse(source: str) -> tuple[Path, str | None]:
     """The file, and the class if one is named."""
     script, _, name = source.rpartition(":")
     path, actor = (Path(script), name) if script.endswith(".py") else (Path(source), None)
-    if path.suffix not in _BUILDERS:
-        expected = f"a file that ends in {', '.join(_BUILDERS)}"
+    if path.is_dir() and (path / "__init__.py").is_file():
+        return path, None
+    if path.suffix not in _BUILDERS or not path.suffix:
+        expected = f"a Python package, or a file that ends in {', '.join(filter(None, _BUILDERS))}"
         raise ConfigError([Mistake("theater build", "SOURCE", repr(source), expected)])
     if not path.is_file():
         raise ConfigError([Mistake(str(path), "", "no file", "the source of an actor")])
@@ -140,28 +145,35 @@ def _size(size: int) -> str:
     return f"{size / _KIB:_.0f} KiB" if size < _KIB * _KIB else f"{size / (_KIB * _KIB):.1f} MiB"
 
 
+class Details(NamedTuple):
+    """What matters to Python only: the class, and where modules are looked for besides."""
+
+    actor: str | None
+    folders: Sequence[Path]
+
+
 # Builders: what is slow to load is imported by the one that needs it.
 
 
-def _python(source: Path, actor: str | None, progress: Progress) -> bytes:
+def _python(source: Path, details: Details, progress: Progress) -> bytes:
     from theater.build.python import build
 
-    return build(source, progress, actor=actor)
+    return build(source, progress, details.actor, details.folders)
 
 
-def _javascript(source: Path, _: str | None, progress: Progress) -> bytes:
+def _javascript(source: Path, _: Details, progress: Progress) -> bytes:
     from theater.build.javascript import build
 
     return build(source, progress)
 
 
-def _zig(source: Path, _: str | None, progress: Progress) -> bytes:
+def _zig(source: Path, _: Details, progress: Progress) -> bytes:
     from theater.build.zig import build
 
     return build(source, progress)
 
 
-def _text(source: Path, _: str | None, progress: Progress) -> bytes:
+def _text(source: Path, _: Details, progress: Progress) -> bytes:
     from theater.build.wrap import COMPONENT, wrap
     from theater.wasm.wat import assemble
 
@@ -173,7 +185,7 @@ def _text(source: Path, _: str | None, progress: Progress) -> bytes:
     return code if code.startswith(COMPONENT) else wrap(code)
 
 
-def _core(source: Path, _: str | None, progress: Progress) -> bytes:
+def _core(source: Path, _: Details, progress: Progress) -> bytes:
     from theater.build.wrap import wrap
 
     progress(f"wrapping {source.name}")
@@ -181,6 +193,7 @@ def _core(source: Path, _: str | None, progress: Progress) -> bytes:
 
 
 _BUILDERS: Final = {
+    "": _python,
     ".py": _python,
     ".js": _javascript,
     ".mjs": _javascript,

@@ -372,6 +372,8 @@ class Turns:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, CallFailed):  # which has a name in front already, if the SDK gave one
+        return error.reason
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001  # it is the user's, and may have no words

@@ -151,7 +151,10 @@ class Host:
     @_fallible
     def close_connection(self, conn: int, code: int, reason: str) -> None:
         connection = self._connection(conn)
-        if connection is not None:
+        wire = self._streams.pop(conn, None)
+        if wire is not None:
+            wire.break_stream(begun=True)
+        elif connection is not None:
             connection.close(code, reason)
 
     def get_tags(self, conn: int) -> list[str]:

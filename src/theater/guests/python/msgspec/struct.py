@@ -149,7 +149,7 @@ def _describe(struct: StructMeta, parents: list[StructMeta], own: dict[str, Any]
     struct.__struct_keyword_only__ = frozenset(keyword_only)
     struct.__struct_tag__, struct.__struct_tag_field__ = _tag(struct, config)
     positions = tuple(name for name in order if name not in keyword_only)
-    struct.__match_args__ = positions  # type: ignore[misc]
+    setattr(struct, "__match_args__", positions)  # noqa: B010  # mypy knows better
     struct.__init__ = _make_init(struct)  # type: ignore[misc]
     if config.frozen:
         struct.__setattr__ = _refuse_change  # type: ignore[method-assign, assignment]

@@ -41,8 +41,9 @@ _OWN: Final = tuple(
 def describe(module: str, name: str | None) -> dict[str, Any]:
     """What the builder must know: the actor's name and what to export; or a problem, in words."""
     try:
-        actor = find_actor(importlib.import_module(module), name)
+        found = importlib.import_module(module)
         _check_native_code()
+        actor = find_actor(found, name)
     except LookupError as problem:
         return {"problem": str(problem)}
     return {"actor": actor.__name__, "interfaces": interfaces(actor)}

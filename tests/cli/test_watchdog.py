@@ -23,7 +23,7 @@ path = "/{name}"
 instance = "{name}"
 """
 
-ACTOR = '''\
+ACTOR = """\
 from theater import Actor, Error, Received, Text
 
 
@@ -51,7 +51,7 @@ class Stuck(Actor):
 
     async def later(self):
         spin(stubborn=True)
-'''
+"""
 
 
 @pytest.mark.parametrize("what", ["spin", "spin in a coroutine"])

@@ -8,7 +8,6 @@ from theater.config.manifest import Execution
 from theater.config.settings import Settings
 from theater.server.routing import Pattern, Route
 
-
 NONE: Final[Settings] = {}
 
 

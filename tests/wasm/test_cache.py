@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.wasm import guests
-from wasmtime import Config, Engine, WasmtimeError
+from wasmtime import Config, Engine, Module, WasmtimeError
 from wasmtime.component import Component
 
 from theater.wasm.cache import Cache, cache_folder
@@ -72,6 +72,18 @@ def test_what_is_no_component_is_not_kept(folder: Path, engine: Engine) -> None:
     with pytest.raises(WasmtimeError):
         Cache(folder).load(engine, b"\0asm\x0d\0\1\0nonsense", "")
     assert list(folder.iterdir()) == []
+
+
+def test_core_modules_are_kept_too(folder: Path, engine: Engine) -> None:
+    code = assemble('(module (func (export "f")))')
+    assert [each.name for each in Cache(folder).load_module(engine, code, "").exports] == ["f"]
+    [file] = folder.iterdir()
+    other = bytes(Module(engine, assemble('(module (func (export "g")))')).serialize())
+    file.unlink()
+    (folder / name_of(file, other)).write_bytes(other)
+    assert [each.name for each in Cache(folder).load_module(engine, code, "").exports] == ["g"]
+    with pytest.raises(WasmtimeError):
+        Cache(folder).load_module(engine, EMPTY, "")
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -17,8 +17,8 @@ from typing import Final
 
 from wasmtime import component as wasm
 
+from theater.wasm.nesting import COMPONENT_SECTION, fill
 from theater.wasm.packing import MEMORY, Crossing, carries_bytes, is_bytes
-from theater.wasm.sections import COMPONENT_SECTION, fill
 from theater.wasm.shapes import NAMES
 from theater.wasm.wat import assemble
 

@@ -11,10 +11,12 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Final, TypeVar
 
-from wasmtime import Engine, WasmtimeError
+from wasmtime import Engine, Module, WasmtimeError
 from wasmtime.component import Component
+
+T = TypeVar("T", Component, Module)
 
 log = logging.getLogger("theater")
 
@@ -68,19 +70,26 @@ class Cache:
         Raises:
             WasmtimeError: it is no valid component.
         """
+        return self._load(Component, engine, code, settings)
+
+    def load_module(self, engine: Engine, code: bytes, settings: str) -> Module:
+        """The same for a core module."""
+        return self._load(Module, engine, code, settings)
+
+    def _load(self, kind: type[T], engine: Engine, code: bytes, settings: str) -> T:
         folder = self._usable_folder()
         if folder is None:
-            return _compile(engine, code)
+            return _compile(kind, engine, code)
         key = _key(code, settings)
-        component = _find(folder, key, engine)
-        if component is None:
-            component = _compile(engine, code)
+        compiled = _find(kind, folder, key, engine)
+        if compiled is None:
+            compiled = _compile(kind, engine, code)
             try:
-                _keep(folder, key, component.serialize())
+                _keep(folder, key, compiled.serialize())
                 _prune(folder, self._max_size)
             except OSError as error:
                 log.warning("a compiled component cannot be kept in %s: %s", folder, error.strerror)
-        return component
+        return compiled
 
     def _usable_folder(self) -> Path | None:
         """The folder, if this user and nobody else can write to it."""
@@ -104,10 +113,10 @@ class Cache:
         return None
 
 
-def _compile(engine: Engine, code: bytes) -> Component:
+def _compile(kind: type[T], engine: Engine, code: bytes) -> T:
     if len(code) > _LARGE:
         log.info("compiling a component of %.1f MiB, which may take some seconds", len(code) / (1024 * 1024))
-    return Component(engine, code)
+    return kind(engine, code)
 
 
 def _key(code: bytes, settings: str) -> str:
@@ -120,7 +129,7 @@ def _key(code: bytes, settings: str) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
-def _find(folder: Path, key: str, engine: Engine) -> Component | None:
+def _find(kind: type[T], folder: Path, key: str, engine: Engine) -> T | None:
     """The compiled component of a key; files that are not what they should be are deleted."""
     for file in folder.glob(f"{key}-*{_SUFFIX}"):
         try:
@@ -128,7 +137,7 @@ def _find(folder: Path, key: str, engine: Engine) -> Component | None:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             if file.name == _name(key, digest):
                 os.utime(file)  # for `_prune`
-                return Component.deserialize_file(engine, str(file))
+                return kind.deserialize_file(engine, str(file))
         except (OSError, WasmtimeError) as error:  # such as that another process has deleted it
             log.debug("%s is of no use: %s", file, error)
         with suppress(OSError):

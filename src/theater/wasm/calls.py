@@ -11,7 +11,7 @@ import enum
 import struct
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wasmtime import Store
 from wasmtime import _ffi as ffi
@@ -31,6 +31,9 @@ from theater.wasm.lifting import compile_lifting
 from theater.wasm.lowering import compile_lowering
 from theater.wasm.shapes import FunctionShape, mismatch
 
+if TYPE_CHECKING:
+    from theater.wasm.fibers import Link
+
 _KEPT: Final = 2048
 """Bytes of a result above which it is released at once, and not when the next one takes its place: each
 of them may take up a cell."""
@@ -49,6 +52,7 @@ class Context:
     Attributes:
         store: is held for as long as this object.
         owner: what host functions are given as their first argument.
+        link: to the instance in it, if that is not wasmtime's doing; see `fibers`.
     """
 
     __slots__ = (
@@ -57,6 +61,7 @@ class Context:
         "answer",
         "busy",
         "flag",
+        "link",
         "owner",
         "raised",
         "registry",
@@ -69,6 +74,7 @@ class Context:
         self.owner = owner
         self.registry = registry  # has the host functions
         self.address = address_of(store._context())
+        self.link: Link | None = None
         self.busy = False
         self.waiting: Awaitable[Any] | None = None
         self.answer: Callable[[Any], None] | None = None  # takes what a host function waits for
@@ -226,7 +232,7 @@ class Pending:
         self._context = context
         self._call = call
         self._take = take
-        self._give = give
+        self._give: Callable[[], None] | None = give
         self._state = _OPEN
 
     @property
@@ -295,12 +301,22 @@ class Pending:
 
     def drop(self) -> None:
         """Gives the call up, or what it held. If it was not done, its store cannot be used any more."""
-        call, self._call = self._call, 0
-        if call:
+        give, self._give = self._give, None
+        if give is not None:
+            self._end_call()
             self._state = _ENTERED
-            _delete_call(call)
             self._context.leave()
-            self._give()
+            give()
+
+    def _end_call(self) -> None:
+        if self._call:
+            _delete_call(self._call)
+            self._call = 0
+
+    def _begin_call(self, call: int) -> None:
+        """Goes on with another call of wasmtime's."""
+        self._call = call
+        self._state = _OPEN
 
 
 class BoundFunction:

@@ -13,7 +13,7 @@ from theater.errors import InvalidComponent
 from theater.wasm.adapter import adapt
 from theater.wasm.cache import Cache
 from theater.wasm.contracts import V0_1, V0_2, Contract
-from theater.wasm.sections import hollow
+from theater.wasm.nesting import hollow
 from theater.wasm.shapes import FunctionShape, mismatch
 
 PACKAGE: Final = V0_2.package

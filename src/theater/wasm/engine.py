@@ -21,7 +21,9 @@ T = TypeVar("T")
 TICK: Final = 0.005
 """Seconds of a slice: as long as a component may compute at a time before something else gets a turn."""
 
-_RESERVATION: Final = 256 * 1024 * 1024  # of addresses, so that tens of thousands of memories fit
+RESERVATION: Final = 256 * 1024 * 1024
+"""Bytes of addresses for each memory, so that tens of thousands fit. A memory that is no larger never moves."""
+
 _GUARD: Final = 64 * 1024
 _BLOCKING: Final = 64  # threads for calls that hold one while they wait
 _HOST_STACK: Final = 2 * 1024 * 1024  # of addresses, too; what is not touched takes no memory
@@ -49,11 +51,14 @@ class Engine:
         config.max_wasm_stack = max_stack
         # Host functions run on the same stack, and the interpreter below them.
         ffi.wasmtime_config_async_stack_size_set(config.ptr(), max_stack + _HOST_STACK)
-        config.memory_reservation = _RESERVATION
+        config.memory_reservation = RESERVATION
         config.memory_guard_size = _GUARD
         config.wasm_threads = False  # no two threads in one instance
+        config.wasm_multi_memory = True  # for `glue`
         self.raw = wasmtime.Engine(config)
-        self.settings = f"epochs, stack {max_stack}, reservation {_RESERVATION}, guard {_GUARD}"
+        self.settings = (
+            f"epochs, stack {max_stack}, reservation {RESERVATION}, guard {_GUARD}, several memories"
+        )
         self.problem = layout.check()
         if self.problem is not None:
             log.warning("components are slower than they could be: %s", self.problem)

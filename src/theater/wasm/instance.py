@@ -11,7 +11,9 @@ from wasmtime import component as components
 from theater.errors import End, InstanceEnded, LocalError
 from theater.wasm import stock
 from theater.wasm.calls import BoundFunction, Pending, instantiate, yield_on_epoch
+from theater.wasm.canonical import InvalidValue
 from theater.wasm.engine import TICK, on_resume
+from theater.wasm.fibers import OutOfMemory
 from theater.wasm.packing import FULL
 from theater.wasm.program import Program
 from theater.wasm.shapes import ValueTooLarge
@@ -82,6 +84,10 @@ class Instance:
             InstanceEnded: it cannot be instantiated within its limits.
         """
         program = self.program
+        if program.linked is not None:
+            call = self._here(program.linked.instantiate, self._context)
+            self._functions = await self._finish(call, program.limits.start_time, here=True)
+            return
         call = self._here(instantiate, program.linker, self._context, program.component)
         raw = await self._finish(call, program.limits.start_time, here=True)
         self._bind(raw, BoundFunction)
@@ -167,9 +173,13 @@ class Instance:
         """What a call raises that has not come to a good end; most often the instance has ended, too."""
         if isinstance(error, ValueTooLarge):
             error = InstanceEnded(self._name, End.VALUE, str(error))
+        elif isinstance(error, InvalidValue):
+            error = InstanceEnded(self._name, End.TRAP, str(error))
         elif isinstance(error, wasmtime.WasmtimeError):
             text = str(error)
             end = next((end for words, end in _WORDS if words in text), End.TRAP)
+            if isinstance(error, OutOfMemory) and end in (End.PANIC, End.TRAP):
+                end = End.MEMORY
             error = InstanceEnded(self._name, end, text.strip().rpartition("\n")[2].strip())
         elif isinstance(error, ValueError | TypeError | LocalError):
             return error  # it returned no such value as the contract means, but it did return

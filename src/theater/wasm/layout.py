@@ -207,15 +207,15 @@ _PLACE: Final = (c_char_p, c_size_t, c_char_p, c_size_t)  # names of module and 
 new_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_new", c_void_p, c_void_p)
 clone_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_clone", c_void_p, c_void_p)
 delete_linker: Final = _function(PYFUNCTYPE, "wasmtime_linker_delete", None, c_void_p)
-allow_shadowing: Final = _function(PYFUNCTYPE, "wasmtime_linker_allow_shadowing", None, c_void_p, c_bool)
-add_extern: Final = _function(
+add_instance: Final = _function(
     PYFUNCTYPE,
-    "wasmtime_linker_define",
+    "wasmtime_linker_define_instance",
     c_void_p,  # an error
     c_void_p,  # wasmtime_linker_t
     c_void_p,  # wasmtime_context_t
-    *_PLACE,
-    c_void_p,  # wasmtime_extern_t
+    c_char_p,  # the name that it has as a module
+    c_size_t,
+    c_void_p,  # wasmtime_instance_t
 )
 add_core_function: Final = _function(
     PYFUNCTYPE,
@@ -259,6 +259,18 @@ def address_of_struct(raw: ctypes.Structure) -> int:
 def take_error(address: int) -> wasmtime.WasmtimeError:
     """An error of wasmtime's as an exception, which frees it."""
     return wasmtime.WasmtimeError._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasmtime_error_t)))
+
+
+def check_error(address: int | None) -> None:
+    """Raises an error of wasmtime's, if there is one."""
+    if address:
+        raise take_error(address)
+
+
+def text(value: str) -> tuple[bytes, int]:
+    """A text as two arguments."""
+    encoded = value.encode()
+    return encoded, len(encoded)
 
 
 def take_trap(address: int) -> wasmtime.WasmtimeError:

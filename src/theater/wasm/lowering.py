@@ -145,7 +145,7 @@ def _bytes(value: Any, cell: int, extra: int, keep: list[Any]) -> None:
 
 
 def _digits(value: Any, cell: int, extra: int, keep: list[Any]) -> None:
-    data = hexlify(value if type(value) is bytes else memoryview(value))
+    data = hexlify(value if type(value) is bytes else bytes(memoryview(value)))
     keep.append(data)
     write_2(MEMORY, cell, KIND_STRING, len(data), id(data) + BYTES_HEADER)
 

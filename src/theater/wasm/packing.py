@@ -54,8 +54,8 @@ MEMORY: Final = f"""
     (local.set $at (global.get $heap))
     (global.set $heap
       (i32.and (i32.add (i32.add (local.get $at) (local.get $size)) (i32.const 15)) (i32.const -16)))
-    ;; what unpacks does so in blocks, and may read beyond the end
-    (local.set $end (i32.shr_u (i32.add (global.get $heap) (i32.const 65567)) (i32.const 16)))
+    ;; pages, and 32 bytes more: what unpacks reads as many at once
+    (local.set $end (i32.shr_u (i32.add (global.get $heap) (i32.const {65535 + 32})) (i32.const 16)))
     (if (i32.gt_u (local.get $end) (memory.size)) (then
       (if (i32.eq (memory.grow (i32.sub (local.get $end) (memory.size))) (i32.const -1))
         (then (call $full)))))
@@ -122,8 +122,8 @@ MEMORY: Final = f"""
     (i32.store (local.get $at) (local.get $address))
     (i32.store offset=4 (local.get $at) (local.get $size)))
 )"""
-"""A module with memory that is given out until it is reset, in blocks of 16 bytes, and with what packs
-bytes into new memory and unpacks digits in place."""
+"""A module with memory that is given out until it is reset, in blocks of 16 bytes, and with what packs bytes
+and unpacks digits, in place if it can. It has no page at first: who is never called should cost nothing."""
 
 FULL: Final = "adapter!full"
 """In the error of a call for which there is not enough memory."""

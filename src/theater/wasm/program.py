@@ -1,21 +1,29 @@
 """A component, checked, compiled and linked to the host: what instances are made from."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import wasmtime
 from wasmtime import component as components
 
+from theater.errors import InvalidComponent
 from theater.limits import ActorLimits
 from theater.runtime.ports import Context
 from theater.wasm import stock
+from theater.wasm.binary import Unsupported, read
 from theater.wasm.cache import Cache
 from theater.wasm.callbacks import HostFunction, define
 from theater.wasm.calls import FunctionPlan, Registry
-from theater.wasm.component import inspect
-from theater.wasm.contracts import V0_1
+from theater.wasm.component import Inspection, inspect
+from theater.wasm.contracts import V0_1, Contract
 from theater.wasm.engine import Engine, wait
 from theater.wasm.imports import Host, OldHost
+from theater.wasm.linking import Linked
+from theater.wasm.nesting import hollow
+
+log = logging.getLogger("theater")
 
 # Of one store. A component may be made of several core modules, but has one memory as a rule; what is put
 # around it has two.
@@ -40,7 +48,8 @@ class Program:
     Attributes:
         contract: what it is built for.
         exports: names of the interfaces that it exports.
-        plans: the functions in them, by name.
+        plans: the functions in them, by name, and how they are called.
+        linked: calls them, if the component is taken apart.
         registry: who owns which of its instances.
         heavy: how many calls are to begin in a worker thread, since one took long.
 
@@ -51,48 +60,84 @@ class Program:
     def __init__(
         self, path: Path, grants: tuple[str, ...], limits: ActorLimits, engine: Engine, cache: Cache
     ) -> None:
-        found = inspect(
-            path,
-            grants,
-            engine=engine.raw,
-            cache=cache,
-            settings=engine.settings,
-            adapted=engine.problem is None,
-        )
-        self.contract = found.contract
-        self.exports = frozenset(found.exports)
         self.engine = engine
         self.limits = limits
         self.registry = Registry()
         self.heavy = 0
-        self.component = found.component
-        self.linker = components.Linker(engine.raw)
+        self.linked: Linked | None = None
+        self.plans: Mapping[str, Any] = {}
+        fits = engine.problem is None
+        found = self._take_apart(path, grants, cache) if fits else None
+        if found is None:
+            found = inspect(
+                path, grants, engine=engine.raw, cache=cache, settings=engine.settings, adapted=fits
+            )
+            self._link(found)
+        self.contract = found.contract
+        self.exports = frozenset(found.exports)
         self._wasi = bool(found.foreign)
-        self._host = OldHost if found.contract is V0_1 else Host
-        if self._wasi:
+        self._host = _host(found.contract)
+
+    def _take_apart(self, path: Path, grants: tuple[str, ...], cache: Cache) -> Inspection | None:
+        """Links the core modules of a component to the host.
+
+        Returns:
+            What the component is; None if it cannot be taken apart, or is no good.
+        """
+        engine = self.engine
+        try:
+            code = path.read_bytes()
+            # Its core modules are compiled by themselves.
+            found = inspect(hollow(code), grants, engine=engine.raw, cache=cache, settings=engine.settings)
+            exports = {
+                (interface, name): found.contract.exports[interface][name]
+                for interface, functions in found.exports.items()
+                for name in functions
+            }
+            self.linked = Linked(
+                read(code),
+                _host_functions(found),
+                exports,
+                lambda module: cache.load_module(engine.raw, module, engine.settings),
+                engine.raw,
+                self.registry,
+                self.limits,
+            )
+        except (OSError, InvalidComponent):
+            return None  # which is found out once more, and then told
+        except (Unsupported, wasmtime.WasmtimeError) as error:
+            log.debug("%s is run as a component: %s", path, error)
+            return None
+        self.plans = {name: None for _, name in exports}
+        return found
+
+    def _link(self, found: Inspection) -> None:
+        """Links a component to the host."""
+        blocking = self.engine.problem is not None
+        limit = self.limits.max_value
+        offered = _host_functions(found)
+        self.component = found.component
+        self.linker = components.Linker(self.engine.raw)
+        if found.foreign:
             self.linker.add_wasip2()
         with self.linker.root() as root:
             for interface, functions in found.imports.items():
                 with root.add_instance(found.contract.interface(interface)) as instance:
                     for name, kind in functions.items():
-                        shape = found.shapes.imports[interface][name]
-                        method = getattr(self._host, name.replace("-", "_"))
-                        function = HostFunction(shape, method, name in _WAITING)
-                        if engine.problem is None:
-                            define(instance, name, kind, function, self.registry, limits.max_value)
+                        function = offered[interface, name]
+                        if blocking:
+                            stock.define(instance, name, kind, function, self.registry, limit, wait)
                         else:
-                            stock.define(
-                                instance, name, kind, function, self.registry, limits.max_value, wait
-                            )
-        plan_for = FunctionPlan if engine.problem is None else stock.FunctionPlan
-        self.plans: dict[str, tuple[components.ExportIndex, Any]] = {}
+                            define(instance, name, kind, function, self.registry, limit)
+        plan_for = stock.FunctionPlan if blocking else FunctionPlan
+        plans = {}
         for interface, functions in found.exports.items():
             outer = self.component.get_export_index(found.contract.interface(interface))
             for name, kind in functions.items():
                 index = self.component.get_export_index(name, outer)
                 assert index is not None  # noqa: S101  # it has just been reflected on
-                plan = plan_for(kind, found.shapes.exports[interface][name], limits.max_value)
-                self.plans[name] = index, plan
+                plans[name] = index, plan_for(kind, found.shapes.exports[interface][name], limit)
+        self.plans = plans
 
     def host(self, context: Context) -> Host:
         """What an actor's instances import."""
@@ -105,3 +150,19 @@ class Program:
         if self._wasi:
             store.set_wasi(wasmtime.WasiConfig())  # no files, no network, no environment
         return store
+
+
+def _host(contract: Contract) -> type[Host]:
+    return OldHost if contract is V0_1 else Host
+
+
+def _host_functions(found: Inspection) -> dict[tuple[str, str], HostFunction]:
+    """What a component imports, by interface and name."""
+    host = _host(found.contract)
+    return {
+        (interface, name): HostFunction(
+            found.shapes.imports[interface][name], getattr(host, name.replace("-", "_")), name in _WAITING
+        )
+        for interface, functions in found.imports.items()
+        for name in functions
+    }

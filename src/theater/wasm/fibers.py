@@ -1,0 +1,361 @@
+"""Calls of core code, on stacks of their own: what `calls` and `callbacks` are for whole components.
+
+All that crosses lies in memory, the guest's and staging memory, so that calls have neither arguments nor
+results for wasmtime to convert.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from theater.limits import ActorLimits
+from theater.wasm import layout, loading, storing
+from theater.wasm.callbacks import HostFunction
+from theater.wasm.calls import Context, Pending, Registry
+from theater.wasm.canonical import MAX_FLAT_PARAMS, PAGE, SLOTS, flatten
+from theater.wasm.layout import BYTES_HEADER, MEMORY, address_of, address_of_struct, write_word
+from theater.wasm.memory import Guest, Staging
+from theater.wasm.shapes import FunctionShape
+
+_read_word: Final = layout.read_word
+_poll: Final = layout.poll
+_delete_call: Final = layout.delete_call
+_context_of: Final = layout.context_of
+_read_outcome: Final = struct.Struct("<QQ").unpack_from
+_write_continuation: Final = struct.Struct("<QQQ").pack_into  # function, what it is given, finalizer
+_YES: Final = b"\1"
+_YES_ADDRESS: Final = id(_YES) + BYTES_HEADER
+_FAILED: Final = b"a host function failed"
+_NOTHING: Final = bytes(16)
+_NO_VALUES: Final = (None, 0)
+_FULL: Final = 15 / 16  # of what a memory may have; a guest that allocates asks for more than is left
+
+
+class OutOfMemory(wasmtime.WasmtimeError):
+    """A guest has trapped with all the memory that it may have, or nearly all."""
+
+
+class Outcome:
+    """Where wasmtime puts why calls in a store have failed, if they have."""
+
+    __slots__ = ("_found", "error", "trap")
+
+    def __init__(self) -> None:
+        self._found = bytes(16)
+        self.trap = id(self._found) + BYTES_HEADER
+        self.error = self.trap + 8
+
+    def failed(self) -> bool:
+        return self._found != _NOTHING
+
+    def take(self) -> wasmtime.WasmtimeError:
+        """Why a call has failed."""
+        trap, error = _read_outcome(MEMORY, self.trap)
+        write_word(MEMORY, self.trap, 0)
+        write_word(MEMORY, self.error, 0)
+        return layout.take_trap(trap) if trap else layout.take_error(error)
+
+
+class Link:
+    """The host's side of an instance: its memories, and whether it can be called.
+
+    It does not know its `Context`, which knows it: a store is to be closed as soon as nobody has it any more.
+
+    Args:
+        context: address of its store's context.
+        staging: its staging memory.
+        outcome: of its store.
+        limits: of the instance.
+
+    Attributes:
+        slots: address of the slots in staging memory.
+        guest: the guest's memory.
+        alive: no call has been left in the middle.
+    """
+
+    __slots__ = ("_context", "_max_memory", "_memory", "alive", "guest", "outcome", "slots", "staging")
+
+    def __init__(
+        self, context: int, staging: ffi.wasmtime_memory_t, outcome: Outcome, limits: ActorLimits
+    ) -> None:
+        self._context = context
+        self._max_memory = limits.max_memory
+        self._memory: ffi.wasmtime_memory_t | None = None
+        self.outcome = outcome
+        self.alive = True
+        address = address_of_struct(staging)
+        base = layout.memory_data(context, address)
+        size = layout.memory_size(context, address)
+        self.staging = Staging(base, size, partial(_grow, context, staging))
+        self.slots: int = base + SLOTS
+        self.guest = Guest(0, self.staging, limits.max_value)
+
+    def attach(self, memory: ffi.wasmtime_memory_t) -> None:
+        """Makes the guest's memory known, when there is one."""
+        self._memory = memory
+        self.guest.base = layout.memory_data(self._context, address_of_struct(memory))
+
+    def failure(self, raised: BaseException | None) -> BaseException:
+        """Why a call has failed, after which there is no other.
+
+        Args:
+            raised: by a host function, which then is the cause.
+        """
+        found = self.outcome.take()
+        if raised is not None:
+            return raised
+        if self._memory is not None:
+            size = layout.memory_size(self._context, address_of_struct(self._memory))
+            if size >= self._max_memory * _FULL:
+                return OutOfMemory(str(found))
+        return found
+
+
+def _grow(context: int, memory: ffi.wasmtime_memory_t, size: int) -> int:
+    """Makes staging memory larger.
+
+    Raises:
+        OutOfMemory: it would be larger than any memory of the store may be.
+    """
+    address = address_of_struct(memory)
+    pages = -(-size // PAGE) - layout.memory_size(context, address) // PAGE
+    before = bytes(8)
+    error = layout.memory_grow(context, address, pages, id(before) + BYTES_HEADER)
+    if error:
+        raise OutOfMemory(str(layout.take_error(error)))
+    return layout.memory_size(context, address)  # type: ignore[no-any-return]
+
+
+class Function:
+    """The converters of an exported function, made once for a component."""
+
+    __slots__ = ("load", "store")
+
+    def __init__(self, shape: FunctionShape) -> None:
+        self.store = storing.compile_arguments(shape.parameters)
+        self.load = None if shape.result is None else loading.compile_result(shape.result)
+
+
+class BoundFunction:
+    """An exported function of one instance; the same as that of `calls`.
+
+    Args:
+        function: its converters.
+        context: of the instance's store.
+        link: of the instance.
+        func: the glue's, which calls it.
+    """
+
+    __slots__ = ("_context", "_func", "_link", "_load", "_new_call", "_slot", "_store")
+
+    def __init__(self, function: Function, context: Context, link: Link, func: ffi.wasmtime_func_t) -> None:
+        self._store = function.store
+        self._load = function.load
+        self._context = context
+        self._link = link
+        self._slot = link.slots
+        self._func = func
+        outcome = link.outcome
+        self._new_call = partial(
+            layout.new_core_call,
+            context.address,
+            address_of_struct(func),
+            *_NO_VALUES,
+            *_NO_VALUES,
+            outcome.trap,
+            outcome.error,
+        )
+
+    def start(self, *arguments: Any) -> Pending:
+        """Begins a call, without letting the guest run yet. Raises what `run` raises before it does."""
+        context = self._context
+        context.enter()
+        try:
+            call = self._begin(arguments)
+        except BaseException:
+            context.leave()
+            raise
+        return Pending(context, call, self._take, _give_nothing)
+
+    def run(self, *arguments: Any) -> Any:
+        """Calls, and lets the guest run at once, for a second slice too if it does not wait.
+
+        Returns:
+            What the function returned, or a `Pending` if it is not done.
+
+        Raises:
+            RuntimeError: the store runs a call already.
+            TypeError, ValueError, OverflowError, AttributeError: an argument does not have its shape.
+            WasmtimeError: it trapped, now or before.
+            InvalidValue: what it returned is no value of its type; that counts as a trap.
+            ValueTooLarge: the result has more bytes than it may.
+            BaseException: what a host function raised, or the shape's classes.
+        """
+        context = self._context
+        context.enter()
+        call = 0
+        over = True
+        try:
+            call = self._begin(arguments)
+            over = _poll(call) or (context.waiting is None and _poll(call))
+            if over:
+                return self._take()
+            return Pending(context, call, self._take, _give_nothing)
+        finally:
+            if over:
+                if call:
+                    _delete_call(call)
+                context.leave()
+
+    def _begin(self, arguments: tuple[Any, ...]) -> int:
+        link = self._link
+        if not link.alive:
+            raise wasmtime.WasmtimeError("wasm trap: cannot enter component instance")
+        self._store(link.staging, arguments)
+        link.alive = False
+        return self._new_call()  # type: ignore[no-any-return]
+
+    def _take(self) -> Any:
+        """What a call that is over returned."""
+        link = self._link
+        if link.outcome.failed():
+            raise link.failure(self._context.raised)
+        link.alive = True
+        if self._load is None:
+            return None
+        guest = link.guest
+        guest.renew()
+        (word,) = _read_word(MEMORY, self._slot)
+        return self._load(guest, word)
+
+
+def _give_nothing() -> None:
+    """A call holds nothing besides itself."""
+
+
+# The functions that guests call in the host
+
+
+def define(linker: int, module: str, name: str, function: HostFunction, registry: Registry) -> None:
+    """Defines a host function for one component's glue.
+
+    What it raises makes the guest trap, and is what the call raises in the end.
+
+    Args:
+        linker: address of wasmtime's.
+        module, name: as the glue imports it.
+        function: what is called.
+        registry: of the stores that it can be called from; must live as long as these.
+    """
+    make = _waiting_callback if function.waits else _callback
+    _add(linker, module, name, make(function, registry), function.waits, registry)
+
+
+def define_delivery(linker: int, module: str, name: str, registry: Registry) -> None:
+    """Defines what the glue calls for the host to copy large values."""
+
+    def deliver(_: Context, link: Link) -> None:
+        link.staging.deliver(link.guest)
+
+    _add(linker, module, name, _guarded(deliver, registry), False, registry)
+
+
+def _add(
+    linker: int, module: str, name: str, callback: Callable[..., Any], waits: bool, registry: Registry
+) -> None:
+    thunk = (layout.WAITING_CORE_FUNCTION if waits else layout.CORE_FUNCTION)(callback)
+    registry.functions.append(thunk)
+    add = layout.add_waiting_core_function if waits else layout.add_core_function
+    place = *layout.text(module), *layout.text(name)
+    kind = wasmtime.FuncType([], [])
+    layout.check_error(add(linker, *place, address_of(kind.ptr()), thunk, None, None))
+
+
+def _converters(shape: FunctionShape) -> tuple[Callable[[Link], Sequence[Any]], Callable[[Link, Any], None]]:
+    """What reads the arguments of a host function, and what writes its result."""
+    load = loading.compile_arguments(shape.parameters)
+    store = storing.compile_result(shape.result)
+    count = len(flatten(shape.parameters))
+    read = struct.Struct(f"<{count if count <= MAX_FLAT_PARAMS else 1}Q").unpack_from
+
+    def arguments(link: Link) -> Sequence[Any]:
+        guest = link.guest
+        guest.renew()
+        return load(guest, read(MEMORY, link.slots))
+
+    def answer(link: Link, value: Any) -> None:
+        store(link.staging, value)
+
+    return arguments, answer
+
+
+def _callback(function: HostFunction, registry: Registry) -> Callable[..., int]:
+    arguments, answer = _converters(function.shape)
+    call = function.call
+
+    def run(context: Context, link: Link) -> None:
+        answer(link, call(context.owner, *arguments(link)))
+
+    return _guarded(run, registry)
+
+
+def _guarded(run: Callable[[Context, Link], None], registry: Registry) -> Callable[..., int]:
+    contexts = registry.contexts
+
+    def callback(_env: int, caller: int, _values: int, _count: int) -> int:
+        context = contexts.get(_context_of(caller))
+        try:
+            run(*_known(context))
+        except BaseException as raised:  # noqa: BLE001  nothing may pass through the guest's frames
+            if context is not None:
+                context.raised = raised
+            return layout.new_trap(_FAILED, len(_FAILED))  # type: ignore[no-any-return]
+        return 0
+
+    return callback
+
+
+def _known(context: Context | None) -> tuple[Context, Link]:
+    if context is None or context.link is None:
+        raise RuntimeError("a host function was called from an unknown store")
+    return context, context.link
+
+
+def _waiting_callback(function: HostFunction, registry: Registry) -> Callable[..., None]:
+    arguments, answer = _converters(function.shape)
+    call = function.call
+    contexts = registry.contexts
+    ready = layout.ready
+
+    def callback(
+        _env: int,
+        caller: int,
+        _arguments: int,
+        _count: int,
+        _results: int,
+        _result_count: int,
+        trap: int,
+        then: int,
+    ) -> None:
+        found = contexts.get(_context_of(caller))
+        try:
+            context, link = _known(found)
+            value = call(context.owner, *arguments(link))
+            if hasattr(value, "__await__"):
+                write_word(MEMORY, context.flag, 0)
+                context.waiting = value
+                context.answer = partial(answer, link)
+                _write_continuation(MEMORY, then, ready, context.flag, 0)
+                return
+            answer(link, value)
+        except BaseException as raised:  # noqa: BLE001  nothing may pass through the guest's frames
+            if found is not None:
+                found.raised = raised
+            write_word(MEMORY, trap, layout.new_trap(_FAILED, len(_FAILED)))
+        _write_continuation(MEMORY, then, ready, _YES_ADDRESS, 0)
+
+    return callback

@@ -1,0 +1,212 @@
+"""The memory of a guest, from which the host reads, and the staging memory, to which it writes.
+
+What lies where in staging memory is told in `canonical`.
+"""
+
+import ctypes
+import struct
+from binascii import unhexlify
+from collections.abc import Callable
+from typing import Final
+
+from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
+from theater.wasm.layout import MEM
+from theater.wasm.shapes import ValueTooLarge
+
+ITEM: Final = 32
+"""Bytes that an item of a list counts as, beside what its addresses lead to."""
+
+LARGE: Final = 16_384
+"""Bytes from which on data is held back: it is copied once then, not twice."""
+
+_MOST: Final = 0xFFFF_FFFF
+_read_number: Final = struct.Struct("<I").unpack_from
+_write_size: Final = struct.Struct("<I").pack_into
+_write_head: Final = struct.Struct("<IIII").pack_into
+
+
+class Staging:
+    """The staging memory of one instance.
+
+    Args:
+        base: its address, which does not change.
+        capacity: bytes, at least `PAGE`.
+        grow: makes it larger, given how many bytes are needed, and returns how many there are then. What
+            it raises is raised by whatever writes.
+
+    Attributes:
+        view: all of it.
+        top: offset of the next block.
+        count: of blocks.
+        held: the contents that are held back, each with the offset where its address belongs.
+    """
+
+    __slots__ = ("_base", "_capacity", "_grow", "count", "held", "top", "view")
+
+    def __init__(self, base: int, capacity: int, grow: Callable[[int], int]) -> None:
+        self._base = base
+        self._grow = grow
+        self.held: list[tuple[int, bytes]] = []
+        self._cover(capacity)
+        self.begin()
+
+    def _cover(self, capacity: int) -> None:
+        self._capacity = capacity
+        self.view = memoryview((ctypes.c_char * capacity).from_address(self._base)).cast("B")
+
+    def begin(self, first: int = ROOM) -> None:
+        """Begins with the values of a call, or with a result that lies in `ROOM`.
+
+        Args:
+            first: offset of the first block, a multiple of 8; what lies between `ROOM` and it is cleared.
+        """
+        if first > ROOM:
+            self.view[ROOM:first] = bytes(first - ROOM)
+        self.top = first
+        self.count = 0
+        if self.held:
+            self.held.clear()
+
+    def add(self, align: int, contents: bytes, patch: int) -> int:
+        """Adds a block.
+
+        Args:
+            align: of the memory in the guest.
+            contents: what is to be copied there; may be written over until the block is read.
+            patch: offset where the address belongs.
+
+        Returns:
+            The offset of the contents.
+        """
+        head = self.top
+        here = len(contents)
+        start = head + HEAD
+        end = start + here
+        self.top = top = (end + 7) & -8
+        if top > self._capacity:
+            self._cover(self._grow(top))
+        view = self.view
+        _write_head(view, head, align, here, here, patch)
+        view[start:end] = contents
+        self.count += 1
+        return start
+
+    def hold(self, data: bytes, patch: int) -> None:
+        """Adds a block of bytes, and holds them back.
+
+        Raises:
+            OverflowError: they are more than any guest's memory has.
+        """
+        if len(data) > _MOST:
+            raise OverflowError(f"{len(data)} bytes are more than any guest's memory has")
+        head = self.add(1, b"", patch) - HEAD
+        _write_size(self.view, head + 4, len(data))
+        self.held.append((patch, data))
+
+    def deliver(self, guest: "Guest") -> None:
+        """Copies what is held back to where the guest has provided memory for it.
+
+        Raises:
+            InvalidValue: that lies outside of its memory.
+        """
+        guest.renew()
+        for patch, data in self.held:
+            (at,) = _read_number(self.view, patch)
+            if at + len(data) > guest.size:
+                raise guest.misplaced(at, len(data))
+            ctypes.memmove(guest.base + at, data, len(data))
+        self.held.clear()
+
+
+class Guest:
+    """The memory of a guest, and how much of it may be copied.
+
+    Args:
+        base: its address, which does not change.
+        staging: where the glue tells how large it is.
+        limit: bytes that the values may have which are handed over at once: those of texts and binary
+            data, and `ITEM` for each item of a list.
+
+    Attributes:
+        size: bytes that can be read.
+        left: bytes that may still be copied.
+    """
+
+    __slots__ = ("_limit", "_staging", "base", "left", "size")
+
+    def __init__(self, base: int, staging: Staging, limit: int) -> None:
+        self.base = base
+        self._staging = staging
+        self._limit = limit
+        self.size = 0
+        self.left = limit
+
+    def renew(self) -> None:
+        """Begins with values that are handed over at once: looks how large the memory is now."""
+        (pages,) = _read_number(self._staging.view, PAGES)
+        self.size = pages * PAGE
+        self.left = self._limit
+
+    def text(self, at: int, size: int) -> str:
+        """A copy of a text.
+
+        Raises:
+            InvalidValue: it lies outside, or is not in UTF-8.
+            ValueTooLarge: it is longer than may still be copied.
+        """
+        if at + size > self.size:
+            raise self.misplaced(at, size)
+        left = self.left - size
+        if left < 0:
+            raise self.too_large(left)
+        self.left = left
+        start = self.base + at
+        try:
+            return MEM[start : start + size].decode()  # type: ignore[no-any-return]
+        except UnicodeDecodeError as error:
+            raise InvalidValue(f"a text is not in UTF-8: {error.reason}") from None
+
+    def data(self, at: int, size: int) -> bytes:
+        """A copy of bytes.
+
+        Raises:
+            InvalidValue: they lie outside.
+            ValueTooLarge: they are more than may still be copied.
+        """
+        if at + size > self.size:
+            raise self.misplaced(at, size)
+        left = self.left - size
+        if left < 0:
+            raise self.too_large(left)
+        self.left = left
+        start = self.base + at
+        return MEM[start : start + size]  # type: ignore[no-any-return]
+
+    def digits(self, at: int, size: int) -> bytes:
+        """The bytes that a text of hexadecimal digits stands for.
+
+        Raises:
+            InvalidValue: it lies outside, or has others than digits.
+            ValueTooLarge: the bytes are more than may still be copied.
+        """
+        if at + size > self.size:
+            raise self.misplaced(at, size)
+        left = self.left - (size >> 1)
+        if left < 0:
+            raise self.too_large(left)
+        self.left = left
+        start = self.base + at
+        try:
+            return unhexlify(MEM[start : start + size])
+        except ValueError:
+            raise InvalidValue("a text consists of others than pairs of hexadecimal digits") from None
+
+    def misplaced(self, at: int, size: int, align: int = 1) -> InvalidValue:
+        """The exception for so many bytes, which are not aligned, or lie outside."""
+        if at % align:
+            return InvalidValue(f"the address {at} is not a multiple of {align}")
+        return InvalidValue(f"{size} bytes at {at} reach out of a memory of {self.size}")
+
+    def too_large(self, left: int) -> ValueTooLarge:
+        """The exception for more than may be copied, given how much is left then: less than nothing."""
+        return ValueTooLarge(self._limit, self._limit - left)

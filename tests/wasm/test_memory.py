@@ -1,0 +1,162 @@
+"""The staging memory, and what may be read of a guest's."""
+
+import pytest
+from tests.wasm.staged import Memories
+
+from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, SLOTS, InvalidValue
+from theater.wasm.memory import LARGE
+from theater.wasm.shapes import ValueTooLarge
+
+SIZE = 2 * PAGE
+
+
+def reading(limit: int = 100) -> Memories:
+    memories = Memories(limit=limit)
+    memories.guest.renew()
+    return memories
+
+
+def test_blocks_lie_one_after_the_other_at_multiples_of_8() -> None:
+    memories = Memories()
+    staging = memories.staging
+    staging.begin()
+    assert staging.add(1, b"abc", SLOTS) == ROOM + HEAD
+    assert staging.add(4, bytes(8), SLOTS + 8) == ROOM + HEAD + 8 + HEAD
+    assert staging.add(1, b"", SLOTS + 16) == ROOM + 3 * HEAD + 16
+    assert staging.count == 3
+    assert memories.read(ROOM, 4) == (1, 3, 3, SLOTS)
+    assert memories.read(ROOM + HEAD + 8, 4) == (4, 8, 8, SLOTS + 8)
+    assert memories.read(ROOM + 2 * HEAD + 16, 4) == (1, 0, 0, SLOTS + 16)
+    assert memories.reserved[ROOM + HEAD : ROOM + HEAD + 3] == b"abc"
+
+
+def test_blocks_begin_behind_the_result_which_is_cleared() -> None:
+    memories = Memories()
+    assert any(memories.reserved[ROOM : ROOM + 40])
+    memories.staging.begin(ROOM + 40)
+    assert not any(memories.reserved[ROOM : ROOM + 40])
+    assert memories.staging.add(1, b"", SLOTS) == ROOM + 40 + HEAD
+
+
+def test_beginning_forgets_what_was_before() -> None:
+    staging = Memories().staging
+    staging.add(1, b"abc", SLOTS)
+    staging.hold(b"data", SLOTS)
+    staging.begin()
+    assert (staging.count, staging.top, staging.held) == (0, ROOM, [])
+
+
+def test_the_memory_grows_when_it_is_full() -> None:
+    memories = Memories()
+    staging = memories.staging
+    staging.add(1, bytes(PAGE - ROOM - 2 * HEAD), SLOTS)
+    assert staging.top == PAGE - HEAD
+    staging.add(1, b"", SLOTS)
+    assert not memories.grown
+    start = staging.add(1, b"behind", SLOTS)
+    assert memories.grown == [PAGE + HEAD + 8]
+    assert memories.reserved[start : start + 6] == b"behind"
+
+
+def test_the_memory_grows_for_what_is_held_back_too() -> None:
+    memories = Memories()
+    start = memories.staging.add(1, bytes(PAGE - ROOM - HEAD), SLOTS)
+    memories.staging.hold(b"data", SLOTS + 8)
+    assert memories.grown == [PAGE + HEAD]
+    assert memories.read(start + PAGE - ROOM - HEAD, 4) == (1, 4, 0, SLOTS + 8)
+
+
+def test_what_cannot_grow_any_more_says_so() -> None:
+    memories = Memories(reserved=PAGE)
+    with pytest.raises(OverflowError, match="no more pages"):
+        memories.staging.add(1, bytes(PAGE), SLOTS)
+
+
+def test_what_is_held_back_is_delivered_where_its_address_says() -> None:
+    memories = Memories()
+    memories.staging.hold(b"data", SLOTS)
+    assert memories.read(ROOM, 4) == (1, 4, 0, SLOTS)
+    memories.write(SLOTS, SIZE - 4)
+    memories.staging.deliver(memories.guest)
+    assert memories.memory[-4:] == b"data"
+    assert memories.staging.held == []
+
+
+@pytest.mark.parametrize("at", [SIZE - 3, SIZE, (1 << 32) - 1])
+def test_nothing_is_delivered_outside(at: int) -> None:
+    memories = Memories()
+    memories.staging.hold(b"data", SLOTS)
+    memories.write(SLOTS, at)
+    with pytest.raises(InvalidValue, match="reach out of a memory of 131072"):
+        memories.staging.deliver(memories.guest)
+    assert not any(memories.memory)
+
+
+def test_bytes_may_be_read_up_to_the_end_of_the_memory() -> None:
+    memories = reading()
+    memories.memory[-3:] = b"\xc3\xa9!"
+    assert memories.guest.text(SIZE - 3, 3) == "é!"
+    assert memories.guest.data(SIZE - 3, 3) == b"\xc3\xa9!"
+    memories.memory[-4:] = b"00fF"
+    assert memories.guest.digits(SIZE - 4, 4) == b"\0\xff"
+    assert memories.guest.data(SIZE, 0) == b""
+
+
+@pytest.mark.parametrize("read", ["text", "data", "digits"])
+@pytest.mark.parametrize(("at", "size"), [(SIZE, 1), (SIZE - 1, 2), (SIZE + 1, 0), ((1 << 32) - 1, 1 << 31)])
+def test_nothing_outside_is_read(read: str, at: int, size: int) -> None:
+    with pytest.raises(InvalidValue, match=f"^{size} bytes at {at} reach out of a memory of {SIZE}$"):
+        getattr(reading().guest, read)(at, size)
+
+
+def test_a_memory_that_has_grown_can_be_read_after_it_was_looked_at() -> None:
+    memories = Memories(pages=3)
+    memories.write(PAGES, 2)
+    memories.guest.renew()
+    with pytest.raises(InvalidValue):
+        memories.guest.data(SIZE, 1)
+    memories.write(PAGES, 3)
+    memories.guest.renew()
+    assert memories.guest.data(SIZE, 1) == b"\0"
+
+
+@pytest.mark.parametrize(("read", "size"), [("text", 10), ("data", 10), ("digits", 20)])
+def test_no_more_is_copied_than_may_be(read: str, size: int) -> None:
+    memories = reading(limit=19)
+    memories.memory[:40] = b"0" * 40
+    copy = getattr(memories.guest, read)
+    copy(0, size)
+    with pytest.raises(ValueTooLarge) as caught:
+        copy(0, size)
+    assert (caught.value.limit, caught.value.size) == (19, 20)
+    memories.guest.renew()
+    assert copy(0, size)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80"])
+def test_a_text_is_in_utf_8(data: bytes) -> None:
+    memories = reading()
+    memories.memory[: len(data)] = data
+    with pytest.raises(InvalidValue, match="a text is not in UTF-8"):
+        memories.guest.text(0, len(data))
+
+
+@pytest.mark.parametrize("data", [b"0", b"0g", b"\xff\xff", "é".encode()])
+def test_digits_are_hexadecimal(data: bytes) -> None:
+    memories = reading()
+    memories.memory[: len(data)] = data
+    with pytest.raises(InvalidValue, match="hexadecimal"):
+        memories.guest.digits(0, len(data))
+
+
+def test_more_bytes_than_a_memory_can_have_are_refused() -> None:
+    class Endless(bytes):
+        def __len__(self) -> int:
+            return 1 << 32
+
+    with pytest.raises(OverflowError, match="4294967296 bytes are more"):
+        Memories().staging.hold(Endless(), SLOTS)
+
+
+def test_data_is_held_back_long_before_the_memory_is_full() -> None:
+    assert LARGE < PAGE // 2

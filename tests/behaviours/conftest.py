@@ -19,10 +19,6 @@ MODULES = {"python": "componentize_py", "zig": "ziglang"}
 """Modules of compilers that PyPI has."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*features): what a language's conformance actor must have")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:

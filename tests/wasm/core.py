@@ -9,8 +9,7 @@ from tests.wasm.crossing import LIMIT, MEMORY, engine, finish
 from theater.limits import ActorLimits
 from theater.wasm import calls
 from theater.wasm.binary import Export, Lifted, Lowered, Plan, Source, Step
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Context, Registry
+from theater.wasm.calls import Context, HostFunction, Registry
 from theater.wasm.canonical import signature
 from theater.wasm.linking import Linked
 from theater.wasm.shapes import FunctionShape, Shape

@@ -1,15 +1,14 @@
 """Components for these tests, written in WebAssembly's text format."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from functools import cache
 from typing import Any, Final
 
 import wasmtime
 from wasmtime.component import Component, FuncType, Linker
 
-from theater.wasm import callbacks, calls
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import BoundFunction, Context, FunctionPlan, Pending, Registry
+from theater.wasm import stock
+from theater.wasm.calls import HostFunction, Pending, Registry
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -197,53 +196,40 @@ def functions(text: str, instance: str) -> Iterator[tuple[str, FuncType]]:
 
 
 class Guest:
-    """An instance of a component in a store of its own.
+    """An instance of a component in a store of its own, run by wasmtime itself.
 
     Args:
         text: of the component; what it exports are functions.
         shapes: of these functions.
         host: functions of the interface `host` that it imports.
-        owner: given to them.
-        registry: shared with others, if given.
-        max_value: bytes that a value may have.
     """
 
     def __init__(
-        self,
-        text: str,
-        shapes: dict[str, FunctionShape],
-        host: dict[str, HostFunction] | None = None,
-        owner: object = None,
-        registry: Registry | None = None,
-        max_value: int = LIMIT,
+        self, text: str, shapes: dict[str, FunctionShape], host: dict[str, HostFunction] | None = None
     ) -> None:
-        self.registry = registry or Registry()
+        self.registry = Registry()
         self.store = wasmtime.Store(engine())
-        self.store.set_epoch_deadline(1)
-        calls.yield_on_epoch(self.store, 1)
-        self.linker = Linker(engine())
+        self.store.set_epoch_deadline(1_000)
+        linker = Linker(engine())
         if host:
-            with self.linker.root() as root, root.add_instance("host") as linked:
+            with linker.root() as root, root.add_instance("host") as linked:
                 for name, kind in functions(text, "host"):
-                    callbacks.define(linked, name, kind, host[name], self.registry, max_value)
-        self.context: Context = self.registry.add(self.store, owner)
-        self.instance = finish(calls.instantiate(self.linker, self.context, component(text)))
-        self._text = text
-        self.functions = {name: self._bind(name, shape, max_value) for name, shape in shapes.items()}
-
-    def _bind(self, name: str, shape: FunctionShape, max_value: int) -> BoundFunction:
-        index = component(self._text).get_export_index(name)
-        assert index is not None
-        func = self.instance.get_func(self.store, index)
-        assert func is not None
-        return BoundFunction(FunctionPlan(func.type(self.store), shape, max_value), self.context, func)
+                    stock.define(linked, name, kind, host[name], self.registry, LIMIT, never)
+        self.context = self.registry.add(self.store, None)
+        instance = stock.instantiate(linker, self.context, component(text))
+        self.functions = {}
+        for name, shape in shapes.items():
+            func = instance.get_func(self.store, name)
+            assert func is not None
+            plan = stock.FunctionPlan(func.type(self.store), shape, LIMIT)
+            self.functions[name] = stock.BoundFunction(plan, self.context, func)
 
     def run(self, name: str, *arguments: object) -> Any:
         return self.functions[name].run(*arguments)
 
-    def close(self) -> None:
-        self.registry.remove(self.context)
-        self.store.close()
+
+def never(awaitable: Awaitable[Any]) -> Any:
+    raise AssertionError("nothing waits here")
 
 
 def finish(call: Pending) -> Any:
@@ -254,10 +240,3 @@ def finish(call: Pending) -> Any:
         return call.result()
     finally:
         call.drop()
-
-
-def passing_on(shape: Shape, between: Callable[[Any], Any] = lambda value: value) -> Guest:
-    """A guest whose function `g` returns what the host makes of its argument."""
-    both = FunctionShape((shape,), shape)
-    function = HostFunction(both, lambda owner, value: between(value))
-    return Guest(passes_on(shape), {"g": both}, {"f": function})

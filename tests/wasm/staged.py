@@ -16,7 +16,6 @@ from theater.wasm.memory import Guest, Staging
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -190,7 +189,6 @@ _SCALARS: Final[dict[Shape, st.SearchStrategy[Any]]] = {
     F64: st.floats(allow_nan=False),
     STRING: _texts,
     BYTES: st.binary(max_size=10),
-    DIGITS: st.binary(max_size=10),
 }
 
 

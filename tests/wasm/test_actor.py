@@ -147,7 +147,7 @@ class TestReload:
             ):
                 component(tmp_path, wasm)
                 await server.theater.reload()
-                assert f"stays as it was: {manifest.actor.path} {problem}" in caplog.text
+                assert f"stays as it was: {tmp_path / 'guest.wasm'} {problem}" in caplog.text
                 assert await ask(client, "a") == Text("a")
 
     async def test_an_unchanged_file_is_left_alone(

@@ -15,7 +15,6 @@ from theater.wasm.memory import LARGE
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -89,12 +88,6 @@ def test_memory_is_asked_for_even_if_it_has_no_bytes(shape: Shape, value: object
     data, memories = stored(shape, value)
     assert struct.unpack("<II", data) == (START, 0)
     assert memories.asked == [(8 if shape == ListOf(U64) else 1, 0)]
-
-
-def test_bytes_are_digits_where_they_pass_for_text() -> None:
-    data, memories = stored(DIGITS, b"\0\xff")
-    assert struct.unpack("<II", data) == (START, 4)
-    assert memories.memory[START : START + 4] == b"00ff"
 
 
 def test_a_list_lies_before_what_its_items_lead_to() -> None:

@@ -23,7 +23,6 @@ from theater.wasm.contracts import EVENT, LEVEL, MESSAGE, PEER, REQUEST
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -58,7 +57,6 @@ def names(count: int) -> EnumOf:
         (U64, 8, 8),
         (F64, 8, 8),
         (STRING, 8, 4),
-        (DIGITS, 8, 4),
         (BYTES, 8, 4),
         (ListOf(U64), 8, 4),
         (TupleOf((U8, U16, U8)), 6, 2),

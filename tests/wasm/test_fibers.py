@@ -14,8 +14,7 @@ from tests.wasm.crossing import engine, finish
 
 from theater.contract import Binary, Connected, Received, Text
 from theater.limits import ActorLimits
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Pending
+from theater.wasm.calls import HostFunction, Pending
 from theater.wasm.canonical import InvalidValue
 from theater.wasm.contracts import EVENT, MESSAGE
 from theater.wasm.fibers import OutOfMemory

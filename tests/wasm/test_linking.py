@@ -15,8 +15,7 @@ from tests.wasm.test_fibers import Later
 from theater.contract import Received, Text
 from theater.limits import ActorLimits
 from theater.wasm.binary import Export, Lifted, Lowered, Plan, Step, Unsupported, read
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Registry
+from theater.wasm.calls import HostFunction, Registry
 from theater.wasm.contracts import V0_2
 from theater.wasm.engine import RESERVATION
 from theater.wasm.linking import Linked

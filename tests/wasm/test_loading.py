@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 from tests.wasm.staged import LIMIT, SHAPES, Memories
-from tests.wasm.test_lifting import VALUES
+from tests.wasm.values import VALUES
 
 from theater.contract import Binary, Close, ConnectionInfo, Drained, Headers, Query, Text
 from theater.errors import InvalidHeader
@@ -20,7 +20,6 @@ from theater.wasm.memory import Guest
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -133,7 +132,6 @@ def test_values_in_memory(shape: Shape, data: str, value: object) -> None:
         (STRING, [65_536, 1], "1 bytes at 65536 reach out of a memory of 65536"),
         (STRING, [1, 0xFFFF_FFFF], "4294967295 bytes at 1 reach out of a memory of 65536"),
         (BYTES, [65_535, 2], "2 bytes at 65535 reach out of a memory of 65536"),
-        (DIGITS, [65_535, 2], "2 bytes at 65535 reach out of a memory of 65536"),
         (ListOf(U64), [65_528, 2], "16 bytes at 65528 reach out of a memory of 65536"),
         (ListOf(U64), [0, 0xFFFF_FFFF], "34359738360 bytes at 0 reach out of a memory of 65536"),
         (ListOf(U64), [4, 1], "the address 4 is not a multiple of 8"),
@@ -178,7 +176,6 @@ def test_what_is_no_value_in_memory_is_refused(shape: Shape, data: str, at: int,
     [
         (STRING, "12345678é", 10),
         (BYTES, b"0123456789", 10),
-        (DIGITS, b"0123456789", 10),
         (ListOf(BOOL), [True, False], 64),
         (ListOf(STRING), ["1234"], 36),
         (ListOf(STRING), ["1234", "5678", "9"], 105),

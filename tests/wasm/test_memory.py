@@ -97,12 +97,10 @@ def test_bytes_may_be_read_up_to_the_end_of_the_memory() -> None:
     memories.memory[-3:] = b"\xc3\xa9!"
     assert memories.guest.text(SIZE - 3, 3) == "é!"
     assert memories.guest.data(SIZE - 3, 3) == b"\xc3\xa9!"
-    memories.memory[-4:] = b"00fF"
-    assert memories.guest.digits(SIZE - 4, 4) == b"\0\xff"
     assert memories.guest.data(SIZE, 0) == b""
 
 
-@pytest.mark.parametrize("read", ["text", "data", "digits"])
+@pytest.mark.parametrize("read", ["text", "data"])
 @pytest.mark.parametrize(("at", "size"), [(SIZE, 1), (SIZE - 1, 2), (SIZE + 1, 0), ((1 << 32) - 1, 1 << 31)])
 def test_nothing_outside_is_read(read: str, at: int, size: int) -> None:
     with pytest.raises(InvalidValue, match=f"^{size} bytes at {at} reach out of a memory of {SIZE}$"):
@@ -120,7 +118,7 @@ def test_a_memory_that_has_grown_can_be_read_after_it_was_looked_at() -> None:
     assert memories.guest.data(SIZE, 1) == b"\0"
 
 
-@pytest.mark.parametrize(("read", "size"), [("text", 10), ("data", 10), ("digits", 20)])
+@pytest.mark.parametrize(("read", "size"), [("text", 10), ("data", 10)])
 def test_no_more_is_copied_than_may_be(read: str, size: int) -> None:
     memories = reading(limit=19)
     memories.memory[:40] = b"0" * 40
@@ -139,14 +137,6 @@ def test_a_text_is_in_utf_8(data: bytes) -> None:
     memories.memory[: len(data)] = data
     with pytest.raises(InvalidValue, match="a text is not in UTF-8"):
         memories.guest.text(0, len(data))
-
-
-@pytest.mark.parametrize("data", [b"0", b"0g", b"\xff\xff", "é".encode()])
-def test_digits_are_hexadecimal(data: bytes) -> None:
-    memories = reading()
-    memories.memory[: len(data)] = data
-    with pytest.raises(InvalidValue, match="hexadecimal"):
-        memories.guest.digits(0, len(data))
 
 
 def test_more_bytes_than_a_memory_can_have_are_refused() -> None:

@@ -2,21 +2,20 @@
 
 import gc
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import wasmtime
-from tests.wasm.crossing import LIMIT, passes_on
-from tests.wasm.test_calls import COMPUTING, NOTHING, STATM, TEXTS, Later, resident
-from tests.wasm.test_lifting import VALUES
+from tests.wasm.crossing import LIMIT, MEMORY, passes_on
+from tests.wasm.values import VALUES
 from wasmtime.component import Component, Linker
 
 from theater.contract import Binary, Close, Closed, Headers, Received, Text
 from theater.errors import InvalidHeader
 from theater.wasm import stock
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Registry
+from theater.wasm.calls import HostFunction, Registry
 from theater.wasm.contracts import ACTOR_ERROR, CONNECTION_EVENT, DATA, EVENT, LEVEL, MESSAGE, PEER
 from theater.wasm.shapes import (
     BYTES,
@@ -39,6 +38,44 @@ from theater.wasm.shapes import (
 )
 
 ENGINE = wasmtime.Engine()
+STATM = Path("/proc/self/statm")
+TEXTS = FunctionShape((STRING,), STRING)
+NOTHING = FunctionShape((), None)
+COMPUTING = f"""(component
+  (core module $m {MEMORY}
+    (func (export "spin") (loop (br 0)))
+    (func (export "count") (param i32) (result i32) (local i32)
+      (loop
+        (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+        (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+      (local.get 1))
+    (func (export "trap") unreachable)
+    (func $deep (export "deep") (call $deep) (call $deep))
+    (func (export "long") (param i32) (result i32)
+      (i32.store (i32.const 0) (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get 0)))
+      (i32.store (i32.const 4) (local.get 0))
+      (i32.const 0))
+    (func (export "after") (param i32) (global.set $top (i32.const 4096))))
+  (core instance $i (instantiate $m))
+  (func (export "spin") (canon lift (core func $i "spin")))
+  (func (export "count") (param "to" u32) (result u32) (canon lift (core func $i "count")))
+  (func (export "trap") (canon lift (core func $i "trap")))
+  (func (export "deep") (canon lift (core func $i "deep")))
+  (func (export "long") (param "size" u32) (result string)
+    (canon lift (core func $i "long")
+      (memory (core memory $i "memory")) (post-return (core func $i "after")))))"""
+
+
+class Later(Awaitable[Any]):
+    """What a host function waits for; nothing here is awaited by an event loop."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise AssertionError("is awaited by the caller of the component alone")
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def never(awaitable: Awaitable[Any]) -> Any:

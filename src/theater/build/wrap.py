@@ -14,7 +14,8 @@ from theater.build.errors import BuildError
 from theater.build.flat import flatten
 from theater.build.text import INITIALIZE, POST_RETURN, REALLOC, Used, component_text
 from theater.build.wit import Package, Version, contract
-from theater.wasm.nesting import COMPONENT, CORE_MODULE_SECTION, fill
+from theater.wasm.binary import COMPONENT
+from theater.wasm.nesting import CORE_MODULE_SECTION, fill
 from theater.wasm.wat import CoreFunction, assemble, read_core
 
 CORE: Final = b"\0asm\1\0\0\0"

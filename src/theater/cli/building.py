@@ -174,7 +174,8 @@ def _zig(source: Path, _: Details, progress: Progress) -> bytes:
 
 
 def _text(source: Path, _: Details, progress: Progress) -> bytes:
-    from theater.build.wrap import COMPONENT, wrap
+    from theater.build.wrap import wrap
+    from theater.wasm.binary import COMPONENT
     from theater.wasm.wat import assemble
 
     progress(f"assembling {source.name}")

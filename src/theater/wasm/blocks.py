@@ -5,7 +5,6 @@ the guest has provided the memory.
 """
 
 import struct
-from binascii import hexlify
 from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any, Final
@@ -15,7 +14,6 @@ from theater.wasm.memory import LARGE, Staging
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -250,14 +248,9 @@ def _add_bytes(staging: Staging, value: Any, patch: int) -> int:
     return size
 
 
-def _add_digits(staging: Staging, value: Any, patch: int) -> int:
-    return _add_bytes(staging, hexlify(value if type(value) is bytes else bytes(memoryview(value))), patch)
-
-
 _ADDERS: Final[dict[Shape, Add]] = {
     STRING: _add_text,
     BYTES: _add_bytes,
-    DIGITS: _add_digits,
 }
 
 

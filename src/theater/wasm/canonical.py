@@ -50,7 +50,6 @@ from typing import Final, NamedTuple
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -86,7 +85,7 @@ HEAD: Final = 16
 
 _SIZES: Final = {BOOL: 1, U8: 1, U16: 2, U32: 4, U64: 8, F64: 8}
 _WORDS: Final = {U64: "i64", F64: "f64"}
-_POINTED: Final = (STRING, BYTES, DIGITS)
+_POINTED: Final = (STRING, BYTES)
 
 
 class InvalidValue(ValueError):

@@ -10,7 +10,6 @@ from wasmtime import Engine, WasmtimeError, _ffi
 from wasmtime import component as wasm
 
 from theater.errors import InvalidComponent
-from theater.wasm.adapter import adapt
 from theater.wasm.cache import Cache
 from theater.wasm.contracts import V0_1, V0_2, Contract
 from theater.wasm.nesting import hollow
@@ -51,8 +50,7 @@ class Inspection(msgspec.Struct, frozen=True):
         imports: those that it wants, likewise.
         foreign: names of the interfaces outside of the contract that it wants, all of them granted.
         size: bytes of the file.
-        component: compiled; the one around it, if that was asked for.
-        shapes: of its functions, which differ from the contract's then.
+        component: compiled, perhaps without its code.
     """
 
     contract: Contract
@@ -61,7 +59,6 @@ class Inspection(msgspec.Struct, frozen=True):
     foreign: tuple[str, ...]
     size: int
     component: wasm.Component
-    shapes: Contract
 
 
 class _Unfit(Exception):
@@ -91,7 +88,7 @@ def inspect(
     engine: Engine | None = None,
     cache: Cache | None = None,
     settings: str = "",
-    adapted: bool = False,
+    hollowed: bool = True,
 ) -> Inspection:
     """Compiles a component, and finds out whether it fits the contract.
 
@@ -101,8 +98,7 @@ def inspect(
         engine: what it is compiled for; one of its own, if left out.
         cache: where it may lie compiled already, and is put otherwise.
         settings: the engine's, as `Cache.load` takes them.
-        adapted: put it into another one by `adapter`, which is what is found out about then. That is not
-            done if it imports what is not of the contract.
+        hollowed: compile it without its code, which takes no time, since that matters to no type.
 
     Raises:
         InvalidComponent: it does not fit, cannot be read, or is none.
@@ -111,22 +107,12 @@ def inspect(
     try:
         code = source if isinstance(source, bytes) else _read(source)
         _check_preamble(code, source)
-        # What is put into another one is compiled with that.
-        alone = hollow(code) if adapted else code
-        component, imports, exports = _compile(alone, engine, cache, settings)
-        contract = shapes = _contract(exports)
+        component, imports, exports = _compile(hollow(code) if hollowed else code, engine, cache, settings)
+        contract = _contract(exports)
         foreign = tuple(each.name for each in imports if each.package != PACKAGE)
         _check_grants(foreign, tuple(grants))
         offered, wanted = _exports(exports, contract), _imports(imports, contract)
-        if adapted and not foreign:
-            handlers = {contract.interface(name): functions for name, functions in offered.items()}
-            outer = adapt(code, {each.name: each.items for each in imports}, handlers)
-            component, imports, exports = _compile(outer, engine, cache, settings)
-            shapes = contract.with_digits()
-            offered, wanted = _exports(exports, shapes), _imports(imports, shapes)
-        elif adapted:
-            component, _, _ = _compile(code, engine, cache, settings)
-        return Inspection(contract, offered, wanted, foreign, len(code), component, shapes)
+        return Inspection(contract, offered, wanted, foreign, len(code), component)
     except _Unfit as error:
         path = "" if isinstance(source, bytes) else str(source)
         raise InvalidComponent(path, str(error)) from None

@@ -49,7 +49,6 @@ from theater.wasm.shapes import (
     Shape,
     TupleOf,
     VariantOf,
-    with_digits,
 )
 
 
@@ -71,20 +70,6 @@ class Contract(NamedTuple):
     def interface(self, name: str) -> str:
         """The name of an interface as a component has it: `theater:websocket/actors@0.2.0`."""
         return f"{self.package}/{name}@{self.version}"
-
-    def with_digits(self) -> "Contract":
-        """The same for components that `adapter` has made, in which bytes are digits."""
-        imports, exports = (
-            {
-                interface: {
-                    name: FunctionShape(tuple(map(with_digits, given)), result and with_digits(result))
-                    for name, (given, result) in functions.items()
-                }
-                for interface, functions in interfaces.items()
-            }
-            for interfaces in (self.imports, self.exports)
-        )
-        return self._replace(imports=imports, exports=exports)
 
 
 def _record(make: Any, **fields: Shape) -> RecordOf:

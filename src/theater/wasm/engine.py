@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import wasmtime
 from wasmtime import _bindings as ffi  # the package does not set the size of stacks
 
-from theater.wasm import layout
+from theater.wasm import capi
 
 log = logging.getLogger("theater")
 
@@ -22,7 +22,7 @@ TICK: Final = 0.005
 """Seconds of a slice: as long as a component may compute at a time before something else gets a turn."""
 
 RESERVATION: Final = 256 * 1024 * 1024
-"""Bytes of addresses for each memory, so that tens of thousands fit. A memory that is no larger never moves."""
+"""Bytes of addresses for each memory, so that tens of thousands fit. One that is no larger never moves."""
 
 _GUARD: Final = 64 * 1024
 _BLOCKING: Final = 64  # threads for calls that hold one while they wait
@@ -59,7 +59,7 @@ class Engine:
         self.settings = (
             f"epochs, stack {max_stack}, reservation {RESERVATION}, guard {_GUARD}, several memories"
         )
-        self.problem = layout.check()
+        self.problem = capi.check()
         if self.problem is not None:
             log.warning("components are slower than they could be: %s", self.problem)
         self.instances = 0

@@ -13,18 +13,17 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from theater.limits import ActorLimits
-from theater.wasm import layout, loading, storing
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Context, Pending, Registry
+from theater.wasm import capi, loading, storing
+from theater.wasm.calls import Context, HostFunction, Pending, Registry
 from theater.wasm.canonical import MAX_FLAT_PARAMS, PAGE, SLOTS, flatten
-from theater.wasm.layout import BYTES_HEADER, MEMORY, address_of, address_of_struct, write_word
+from theater.wasm.capi import BYTES_HEADER, MEMORY, address_of, address_of_struct, write_word
 from theater.wasm.memory import Guest, Staging
 from theater.wasm.shapes import FunctionShape
 
-_read_word: Final = layout.read_word
-_poll: Final = layout.poll
-_delete_call: Final = layout.delete_call
-_context_of: Final = layout.context_of
+_read_word: Final = capi.read_word
+_poll: Final = capi.poll
+_delete_call: Final = capi.delete_call
+_context_of: Final = capi.context_of
 _read_outcome: Final = struct.Struct("<QQ").unpack_from
 _write_continuation: Final = struct.Struct("<QQQ").pack_into  # function, what it is given, finalizer
 _YES: Final = b"\1"
@@ -57,7 +56,7 @@ class Outcome:
         trap, error = _read_outcome(MEMORY, self.trap)
         write_word(MEMORY, self.trap, 0)
         write_word(MEMORY, self.error, 0)
-        return layout.take_trap(trap) if trap else layout.take_error(error)
+        return capi.take_trap(trap) if trap else capi.take_error(error)
 
 
 class Link:
@@ -88,8 +87,8 @@ class Link:
         self.outcome = outcome
         self.alive = True
         address = address_of_struct(staging)
-        base = layout.memory_data(context, address)
-        size = layout.memory_size(context, address)
+        base = capi.memory_data(context, address)
+        size = capi.memory_size(context, address)
         self.staging = Staging(base, size, partial(_grow, context, staging))
         self.slots: int = base + SLOTS
         self.guest = Guest(0, self.staging, limits.max_value)
@@ -97,7 +96,7 @@ class Link:
     def attach(self, memory: ffi.wasmtime_memory_t) -> None:
         """Makes the guest's memory known, when there is one."""
         self._memory = memory
-        self.guest.base = layout.memory_data(self._context, address_of_struct(memory))
+        self.guest.base = capi.memory_data(self._context, address_of_struct(memory))
 
     def failure(self, raised: BaseException | None) -> BaseException:
         """Why a call has failed, after which there is no other.
@@ -109,7 +108,7 @@ class Link:
         if raised is not None:
             return raised
         if self._memory is not None:
-            size = layout.memory_size(self._context, address_of_struct(self._memory))
+            size = capi.memory_size(self._context, address_of_struct(self._memory))
             if size >= self._max_memory * _FULL:
                 return OutOfMemory(str(found))
         return found
@@ -122,12 +121,12 @@ def _grow(context: int, memory: ffi.wasmtime_memory_t, size: int) -> int:
         OutOfMemory: it would be larger than any memory of the store may be.
     """
     address = address_of_struct(memory)
-    pages = -(-size // PAGE) - layout.memory_size(context, address) // PAGE
+    pages = -(-size // PAGE) - capi.memory_size(context, address) // PAGE
     before = bytes(8)
-    error = layout.memory_grow(context, address, pages, id(before) + BYTES_HEADER)
+    error = capi.memory_grow(context, address, pages, id(before) + BYTES_HEADER)
     if error:
-        raise OutOfMemory(str(layout.take_error(error)))
-    return layout.memory_size(context, address)  # type: ignore[no-any-return]
+        raise OutOfMemory(str(capi.take_error(error)))
+    return capi.memory_size(context, address)  # type: ignore[no-any-return]
 
 
 class Function:
@@ -161,7 +160,7 @@ class BoundFunction:
         self._func = func
         outcome = link.outcome
         self._new_call = partial(
-            layout.new_core_call,
+            capi.new_core_call,
             context.address,
             address_of_struct(func),
             *_NO_VALUES,
@@ -267,12 +266,12 @@ def define_delivery(linker: int, module: str, name: str, registry: Registry) -> 
 def _add(
     linker: int, module: str, name: str, callback: Callable[..., Any], waits: bool, registry: Registry
 ) -> None:
-    thunk = (layout.WAITING_CORE_FUNCTION if waits else layout.CORE_FUNCTION)(callback)
+    thunk = (capi.WAITING_CORE_FUNCTION if waits else capi.CORE_FUNCTION)(callback)
     registry.functions.append(thunk)
-    add = layout.add_waiting_core_function if waits else layout.add_core_function
-    place = *layout.text(module), *layout.text(name)
+    add = capi.add_waiting_core_function if waits else capi.add_core_function
+    place = *capi.text(module), *capi.text(name)
     kind = wasmtime.FuncType([], [])
-    layout.check_error(add(linker, *place, address_of(kind.ptr()), thunk, None, None))
+    capi.check_error(add(linker, *place, address_of(kind.ptr()), thunk, None, None))
 
 
 def _converters(shape: FunctionShape) -> tuple[Callable[[Link], Sequence[Any]], Callable[[Link, Any], None]]:
@@ -313,7 +312,7 @@ def _guarded(run: Callable[[Context, Link], None], registry: Registry) -> Callab
         except BaseException as raised:  # noqa: BLE001  nothing may pass through the guest's frames
             if context is not None:
                 context.raised = raised
-            return layout.new_trap(_FAILED, len(_FAILED))  # type: ignore[no-any-return]
+            return capi.new_trap(_FAILED, len(_FAILED))  # type: ignore[no-any-return]
         return 0
 
     return callback
@@ -329,7 +328,7 @@ def _waiting_callback(function: HostFunction, registry: Registry) -> Callable[..
     arguments, answer = _converters(function.shape)
     call = function.call
     contexts = registry.contexts
-    ready = layout.ready
+    ready = capi.ready
 
     def callback(
         _env: int,
@@ -355,7 +354,7 @@ def _waiting_callback(function: HostFunction, registry: Registry) -> Callable[..
         except BaseException as raised:  # noqa: BLE001  nothing may pass through the guest's frames
             if found is not None:
                 found.raised = raised
-            write_word(MEMORY, trap, layout.new_trap(_FAILED, len(_FAILED)))
+            write_word(MEMORY, trap, capi.new_trap(_FAILED, len(_FAILED)))
         _write_continuation(MEMORY, then, ready, _YES_ADDRESS, 0)
 
     return callback

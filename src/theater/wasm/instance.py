@@ -6,20 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import wasmtime
-from wasmtime import component as components
 
 from theater.errors import End, InstanceEnded, LocalError
 from theater.wasm import stock
-from theater.wasm.calls import BoundFunction, Pending, instantiate, yield_on_epoch
+from theater.wasm.calls import Pending, yield_on_epoch
 from theater.wasm.canonical import InvalidValue
 from theater.wasm.engine import TICK, on_resume
 from theater.wasm.fibers import OutOfMemory
-from theater.wasm.packing import FULL
 from theater.wasm.program import Program
 from theater.wasm.shapes import ValueTooLarge
 
 _WORDS: Final = (  # the C interface tells in words only what kind of trap it was
-    (FULL, End.VALUE),
     ("call stack exhausted", End.STACK),
     ("wasm trap: interrupt", End.DEADLINE),
     ("`unreachable` instruction executed", End.PANIC),
@@ -84,19 +81,9 @@ class Instance:
             InstanceEnded: it cannot be instantiated within its limits.
         """
         program = self.program
-        if program.linked is not None:
-            call = self._here(program.linked.instantiate, self._context)
-            self._functions = await self._finish(call, program.limits.start_time, here=True)
-            return
-        call = self._here(instantiate, program.linker, self._context, program.component)
-        raw = await self._finish(call, program.limits.start_time, here=True)
-        self._bind(raw, BoundFunction)
-
-    def _bind(self, raw: components.Instance, bound: type[Any]) -> None:
-        for name, (index, plan) in self.program.plans.items():
-            function = raw.get_func(self._context.store, index)
-            assert function is not None  # noqa: S101  # it has been reflected on
-            self._functions[name] = bound(plan, self._context, function)
+        assert program.linked is not None  # noqa: S101  # `BlockingInstance` stands for the others
+        call = self._here(program.linked.instantiate, self._context)
+        self._functions = await self._finish(call, program.limits.start_time, here=True)
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Calls an export.
@@ -198,7 +185,8 @@ class Instance:
 class BlockingInstance(Instance):
     """An instance whose calls hold a worker thread until they are over, also while they wait.
 
-    It stands in where calls cannot run on stacks of their own, see `layout.check`.
+    It stands in where a component cannot be taken apart, or where calls cannot run on stacks of their
+    own, see `capi.check`.
     """
 
     def _slice(self) -> None:
@@ -208,7 +196,10 @@ class BlockingInstance(Instance):
         program = self.program
         arguments = program.linker, self._context, program.component
         raw = await self._call_elsewhere(stock.instantiate, arguments, program.limits.start_time)
-        self._bind(raw, stock.BoundFunction)
+        for name, (index, plan) in program.plans.items():
+            function = raw.get_func(self._context.store, index)
+            assert function is not None  # noqa: S101  # it has been reflected on
+            self._functions[name] = stock.BoundFunction(plan, self._context, function)
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         run = self._functions[function].run
@@ -234,8 +225,8 @@ class BlockingInstance(Instance):
 
 
 def instance(program: Program, threaded: bool) -> Instance:
-    """Makes an instance, of the kind that this interpreter can run."""
-    kind = Instance if program.engine.problem is None else BlockingInstance
+    """Makes an instance, of the kind that fits."""
+    kind = BlockingInstance if program.linked is None else Instance
     return kind(program, threaded)
 
 

@@ -17,10 +17,10 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from theater.limits import ActorLimits
-from theater.wasm import layout
+from theater.wasm import capi
 from theater.wasm.binary import Export, Lifted, Lowered, Plan, Source, Unsupported
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Context, Pending, Registry
+from theater.wasm.calls import Context, HostFunction, Pending, Registry
+from theater.wasm.capi import address_of, address_of_struct, check_error
 from theater.wasm.engine import RESERVATION
 from theater.wasm.fibers import BoundFunction, Function, Link, Outcome, define, define_delivery
 from theater.wasm.glue import (
@@ -33,7 +33,6 @@ from theater.wasm.glue import (
     lowered_glue,
     symbol,
 )
-from theater.wasm.layout import address_of, address_of_struct, check_error
 from theater.wasm.renaming import renamed
 from theater.wasm.shapes import FunctionShape
 from theater.wasm.wat import CoreFunction, assemble
@@ -87,7 +86,7 @@ class Linked:
         self._parts = [_Part(name, compile(code)) for name, code in _codes(plan, host, exports)]
         _check(self._parts)
         self._functions = {key: Function(shape) for key, shape in exports.items()}
-        self._host = _Linker(layout.new_linker(address_of(engine.ptr())))
+        self._host = _Linker(capi.new_linker(address_of(engine.ptr())))
         define_delivery(self._host.address, HOST, DELIVER, registry)
         for key, function in host.items():
             define(self._host.address, HOST, symbol(*key), function, registry)
@@ -249,13 +248,13 @@ class _Linker:
         self.address = address
 
     def clone(self) -> "_Linker":
-        return _Linker(layout.clone_linker(self.address))
+        return _Linker(capi.clone_linker(self.address))
 
     def add(self, context: Context, name: str, instance: "_Instance") -> None:
         """Makes known what an instance exports."""
-        check_error(layout.add_instance(self.address, context.address, *layout.text(name), instance.address))
+        check_error(capi.add_instance(self.address, context.address, *capi.text(name), instance.address))
 
-    def __del__(self, delete: Callable[[int], None] = layout.delete_linker) -> None:
+    def __del__(self, delete: Callable[[int], None] = capi.delete_linker) -> None:
         delete(self.address)
 
 
@@ -271,12 +270,12 @@ class _Instance:
         self._context = context
         self._raw = ffi.wasmtime_instance_t()
         self.address = address_of_struct(self._raw)
-        self.call: int = layout.new_core_instantiation(
+        self.call: int = capi.new_core_instantiation(
             linker.address, context, address_of(module.ptr()), self.address, outcome.trap, outcome.error
         )
 
     def get(self, name: str) -> ffi.wasmtime_extern_union_t:
         """What it exports by a name, which is known to be there."""
         found = ffi.wasmtime_extern_t()
-        layout.get_export(self._context, self.address, *layout.text(name), address_of_struct(found))
+        capi.get_export(self._context, self.address, *capi.text(name), address_of_struct(found))
         return found.of

@@ -23,12 +23,11 @@ from theater.wasm.canonical import (
     payloads,
     size_align,
 )
-from theater.wasm.layout import MEMORY
+from theater.wasm.capi import MEMORY
 from theater.wasm.memory import ITEM, Guest
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
-    DIGITS,
     F64,
     STRING,
     U8,
@@ -133,7 +132,7 @@ def compile_load(shape: Shape, offset: int = 0) -> Load:
             return lambda guest, at: copy(guest, *read(MEMORY, at))
 
 
-_COPIES: Final[dict[Shape, Copy]] = {STRING: Guest.text, BYTES: Guest.data, DIGITS: Guest.digits}
+_COPIES: Final[dict[Shape, Copy]] = {STRING: Guest.text, BYTES: Guest.data}
 
 
 def _copier(shape: Shape) -> Copy:

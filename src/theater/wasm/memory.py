@@ -5,12 +5,11 @@ What lies where in staging memory is told in `canonical`.
 
 import ctypes
 import struct
-from binascii import unhexlify
 from collections.abc import Callable
 from typing import Final
 
 from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
-from theater.wasm.layout import MEM
+from theater.wasm.capi import MEM
 from theater.wasm.shapes import ValueTooLarge
 
 ITEM: Final = 32
@@ -181,25 +180,6 @@ class Guest:
         self.left = left
         start = self.base + at
         return MEM[start : start + size]  # type: ignore[no-any-return]
-
-    def digits(self, at: int, size: int) -> bytes:
-        """The bytes that a text of hexadecimal digits stands for.
-
-        Raises:
-            InvalidValue: it lies outside, or has others than digits.
-            ValueTooLarge: the bytes are more than may still be copied.
-        """
-        if at + size > self.size:
-            raise self.misplaced(at, size)
-        left = self.left - (size >> 1)
-        if left < 0:
-            raise self.too_large(left)
-        self.left = left
-        start = self.base + at
-        try:
-            return unhexlify(MEM[start : start + size])
-        except ValueError:
-            raise InvalidValue("a text consists of others than pairs of hexadecimal digits") from None
 
     def misplaced(self, at: int, size: int, align: int = 1) -> InvalidValue:
         """The exception for so many bytes, which are not aligned, or lie outside."""

@@ -7,7 +7,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-COMPONENT: Final = b"\0asm\x0d\0\1\0"
+from theater.wasm.binary import COMPONENT
+
 CORE_MODULE_SECTION: Final = 1  # of a component
 COMPONENT_SECTION: Final = 4
 

@@ -14,23 +14,21 @@ from theater.runtime.ports import Context
 from theater.wasm import stock
 from theater.wasm.binary import Unsupported, read
 from theater.wasm.cache import Cache
-from theater.wasm.callbacks import HostFunction, define
-from theater.wasm.calls import FunctionPlan, Registry
+from theater.wasm.calls import HostFunction, Registry
 from theater.wasm.component import Inspection, inspect
 from theater.wasm.contracts import V0_1, Contract
 from theater.wasm.engine import Engine, wait
 from theater.wasm.imports import Host, OldHost
 from theater.wasm.linking import Linked
-from theater.wasm.nesting import hollow
 
 log = logging.getLogger("theater")
 
-# Of one store. A component may be made of several core modules, but has one memory as a rule; what is put
-# around it has two.
+# Of one store. A component may be made of several core modules, but has one memory as a rule; the glue that
+# links it to the host has another.
 _MAX_TABLE: Final = 1_000_000
 _MAX_INSTANCES: Final = 1_000
 _MAX_TABLES: Final = 100
-_MAX_MEMORIES: Final = 6
+_MAX_MEMORIES: Final = 4
 
 _WAITING: Final = frozenset(("send-now", "send-chunk", "drained", "send", "request"))
 
@@ -70,7 +68,7 @@ class Program:
         found = self._take_apart(path, grants, cache) if fits else None
         if found is None:
             found = inspect(
-                path, grants, engine=engine.raw, cache=cache, settings=engine.settings, adapted=fits
+                path, grants, engine=engine.raw, cache=cache, settings=engine.settings, hollowed=False
             )
             self._link(found)
         self.contract = found.contract
@@ -88,7 +86,7 @@ class Program:
         try:
             code = path.read_bytes()
             # Its core modules are compiled by themselves.
-            found = inspect(hollow(code), grants, engine=engine.raw, cache=cache, settings=engine.settings)
+            found = inspect(code, grants, engine=engine.raw, cache=cache, settings=engine.settings)
             exports = {
                 (interface, name): found.contract.exports[interface][name]
                 for interface, functions in found.exports.items()
@@ -112,8 +110,7 @@ class Program:
         return found
 
     def _link(self, found: Inspection) -> None:
-        """Links a component to the host."""
-        blocking = self.engine.problem is not None
+        """Links a component to the host as a whole."""
         limit = self.limits.max_value
         offered = _host_functions(found)
         self.component = found.component
@@ -125,18 +122,15 @@ class Program:
                 with root.add_instance(found.contract.interface(interface)) as instance:
                     for name, kind in functions.items():
                         function = offered[interface, name]
-                        if blocking:
-                            stock.define(instance, name, kind, function, self.registry, limit, wait)
-                        else:
-                            define(instance, name, kind, function, self.registry, limit)
-        plan_for = stock.FunctionPlan if blocking else FunctionPlan
+                        stock.define(instance, name, kind, function, self.registry, limit, wait)
         plans = {}
         for interface, functions in found.exports.items():
             outer = self.component.get_export_index(found.contract.interface(interface))
             for name, kind in functions.items():
                 index = self.component.get_export_index(name, outer)
                 assert index is not None  # noqa: S101  # it has just been reflected on
-                plans[name] = index, plan_for(kind, found.shapes.exports[interface][name], limit)
+                shape = found.contract.exports[interface][name]
+                plans[name] = index, stock.FunctionPlan(kind, shape, limit)
         self.plans = plans
 
     def host(self, context: Context) -> Host:
@@ -161,7 +155,7 @@ def _host_functions(found: Inspection) -> dict[tuple[str, str], HostFunction]:
     host = _host(found.contract)
     return {
         (interface, name): HostFunction(
-            found.shapes.imports[interface][name], getattr(host, name.replace("-", "_")), name in _WAITING
+            found.contract.imports[interface][name], getattr(host, name.replace("-", "_")), name in _WAITING
         )
         for interface, functions in found.imports.items()
         for name in functions

@@ -12,15 +12,9 @@ from wasmtime import component as types
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """A type without parts.
-
-    Attributes:
-        wit: its name in WIT.
-        digits: it stands for bytes, as text.
-    """
+    """A type without parts; `wit` is its name in WIT."""
 
     wit: str
-    digits: bool = False
 
 
 BOOL = Scalar("bool")
@@ -32,8 +26,6 @@ F64 = Scalar("f64")
 STRING = Scalar("string")
 BYTES = Scalar("list<u8>")
 """`bytes`; on the way to a component anything with the buffer protocol."""
-DIGITS = Scalar("string", digits=True)
-"""The same as text, two hexadecimal digits for each byte; in components that `adapter` has made."""
 
 
 class ListOf(msgspec.Struct, frozen=True):
@@ -133,28 +125,6 @@ class FunctionShape(NamedTuple):
 
     parameters: tuple[Shape, ...]
     result: Shape | None
-
-
-def with_digits(shape: Shape) -> Shape:
-    """The same shape, with digits in the place of bytes."""
-    match shape:
-        case Scalar() | EnumOf():
-            return DIGITS if shape == BYTES else shape
-        case ListOf(item):
-            return ListOf(with_digits(item))
-        case OptionOf(item):
-            return OptionOf(with_digits(item))
-        case TupleOf(items):
-            return TupleOf(tuple(map(with_digits, items)))
-        case ResultOf(ok, error):
-            return ResultOf(ok and with_digits(ok), error and with_digits(error))
-        case RecordOf(make, fields):
-            return RecordOf(make, tuple(each._replace(shape=with_digits(each.shape)) for each in fields))
-        case VariantOf(cases):
-            changed = (case._replace(shape=case.shape and with_digits(case.shape)) for case in cases)
-            return VariantOf(tuple(changed))
-        case Adapted(inner, make, get):
-            return Adapted(with_digits(inner), make, get)
 
 
 class Failure(msgspec.Struct, frozen=True):

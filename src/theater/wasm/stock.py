@@ -1,4 +1,4 @@
-"""What stands in for `calls` where `layout.check` finds that something does not fit: slower, on safe ground.
+"""What stands in where a component cannot be taken apart, or `capi.check` finds a problem: slower.
 
 Values are converted through the C structures as wasmtime-py declares them, one field at a time, and a
 call holds its thread until it is over, also while a host function waits. wasmtime-py's own conversion is
@@ -17,10 +17,8 @@ from wasmtime import WasmtimeError
 from wasmtime import _ffi as ffi
 from wasmtime.component import Component, Func, FuncType, Instance, Linker, LinkerInstance
 
-from theater.wasm.callbacks import HostFunction
-from theater.wasm.calls import Context, Registry
-from theater.wasm.layout import address_of, take_error
-from theater.wasm.lifting import Meter, too_large
+from theater.wasm.calls import Context, HostFunction, Registry
+from theater.wasm.capi import address_of, take_error
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -41,9 +39,14 @@ from theater.wasm.shapes import (
     Scalar,
     Shape,
     TupleOf,
+    ValueTooLarge,
     VariantOf,
     mismatch,
 )
+
+Meter = list[int]
+"""How many bytes may still be copied, and how many might at first: those of texts and binary data, and a
+cell for each item of a list."""
 
 _Value: Final = ffi.wasmtime_component_val_t
 _ITEM: Final = ctypes.sizeof(_Value)
@@ -209,12 +212,22 @@ def _lift_scalar(shape: Scalar, cell: Any, meter: Meter) -> Any:
 
 def _spend(meter: Meter, size: int) -> None:
     if size > meter[0]:
-        raise too_large(meter, size)
+        left, limit = meter
+        raise ValueTooLarge(limit, limit - left + size)
     meter[0] -= size
 
 
 class FunctionPlan:
-    """Like `calls.FunctionPlan`."""
+    """The converters of an exported function, made once for a component.
+
+    Args:
+        type: of the component's own function.
+        shape: what it should be.
+        max_value: bytes that a result may have.
+
+    Raises:
+        TypeError: the type does not have the shape.
+    """
 
     def __init__(self, type: FuncType, shape: FunctionShape, max_value: int) -> None:
         if problem := mismatch(type, shape):
@@ -224,7 +237,7 @@ class FunctionPlan:
 
 
 class BoundFunction:
-    """Like `calls.BoundFunction`, but for a call that is over when it returns."""
+    """An exported function of one instance; its calls are over when they return."""
 
     def __init__(self, plan: FunctionPlan, context: Context, func: Func) -> None:
         self._plan = plan
@@ -280,7 +293,7 @@ def define(
     max_value: int,
     wait: Callable[[Awaitable[Any]], Any],
 ) -> None:
-    """Like `callbacks.define`.
+    """Defines a host function for one component.
 
     Args:
         wait: gives the result of what a host function waits for; called in the thread of the call.

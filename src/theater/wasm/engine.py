@@ -43,6 +43,8 @@ class Engine:
         settings: what a compiled component depends on, besides wasmtime's version and the machine.
         problem: why calls cannot be made on stacks of their own here, if so; see `stock`.
         instances: how many there are.
+        begun, ended: slices on the event loop, whose thread alone counts them.
+        asleep: the thread that counts epochs has to be woken up.
     """
 
     def __init__(self, max_stack: int, max_instances: int) -> None:
@@ -64,11 +66,11 @@ class Engine:
             log.warning("components are slower than they could be: %s", self.problem)
         self.instances = 0
         self.max_instances = max_instances
-        self._begun = 0  # slices on the event loop; only that thread counts them
-        self._ended = 0
+        self.begun = 0
+        self.ended = 0
         self._computing = 0  # slices in the workers
         self._lock = threading.Lock()
-        self._asleep = False
+        self.asleep = False
         self._wake = threading.Event()
         self._closed = False
         self._ticker = threading.Thread(target=self._tick, name="theater-epochs", daemon=True)
@@ -81,13 +83,17 @@ class Engine:
 
     def here(self, compute: Callable[..., T], *arguments: object) -> T:
         """Computes on the event loop's thread."""
-        self._begun += 1
-        if self._asleep:
-            self._wake.set()
+        self.begun += 1
+        if self.asleep:
+            self.wake()
         try:
             return compute(*arguments)
         finally:
-            self._ended += 1
+            self.ended += 1
+
+    def wake(self) -> None:
+        """Goes on counting."""
+        self._wake.set()
 
     async def elsewhere(self, affinity: int, compute: Callable[..., T], *arguments: object) -> T:
         """Computes in a worker thread, while the event loop goes on.
@@ -114,8 +120,8 @@ class Engine:
         _WORKER.loop = loop
         with self._lock:
             self._computing += 1
-        if self._asleep:
-            self._wake.set()
+        if self.asleep:
+            self.wake()
         try:
             return compute(*arguments)
         finally:
@@ -135,17 +141,17 @@ class Engine:
         raw = self.raw
         while not self._closed:
             self._wake.clear()
-            before = self._begun
-            self._asleep = True
+            before = self.begun
+            self.asleep = True
             # After that, not before: who begins now sees that this thread is asleep.
-            if before == self._begun == self._ended and not self._computing:
+            if before == self.begun == self.ended and not self._computing:
                 self._wake.wait()
-            self._asleep = False
+            self.asleep = False
             while not self._closed:
-                before = self._begun
+                before = self.begun
                 time.sleep(TICK)
                 raw.increment_epoch()
-                if before == self._begun == self._ended and not self._computing:
+                if before == self.begun == self.ended and not self._computing:
                     break
 
 

@@ -194,12 +194,18 @@ class BoundFunction:
             ValueTooLarge: the result has more bytes than it may.
             BaseException: what a host function raised, or the shape's classes.
         """
+        # `start`, `poll`, `result` and `drop` in one, since this is what happens for every message.
         context = self._context
-        context.enter()
+        link = self._link
+        if context.busy or not link.alive:
+            return self.start(*arguments)  # raises
+        context.busy = True
         call = 0
         over = True
         try:
-            call = self._begin(arguments)
+            self._store(link.staging, arguments)
+            link.alive = False
+            call = self._new_call()
             over = _poll(call) or (context.waiting is None and _poll(call))
             if over:
                 return self._take()

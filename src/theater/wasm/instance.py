@@ -98,13 +98,19 @@ class Instance:
         run = self._functions[function].run
         if self._threaded or self.program.heavy:
             return self._call_elsewhere(run, arguments)
+        engine = self._engine
+        engine.begun += 1  # `here`, unrolled
+        if engine.asleep:
+            engine.wake()
         try:
-            result = self._here(run, *arguments)
-            if type(result) is not Pending:
-                return result
-            self._note(result)
+            result = run(*arguments)
         except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
+        finally:
+            engine.ended += 1
+        if type(result) is not Pending:
+            return result
+        self._note(result)
         return self._finish(result, self.program.limits.turn_time)
 
     async def _call_elsewhere(self, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:

@@ -176,7 +176,7 @@ class Limits(ActorLimits, frozen=True, kw_only=True):
     max_body: Count = 1024 * 1024
     keep_alive: Seconds = 5.0
     max_actors: Count = 100_000
-    max_instances: Count = 10_000
+    max_instances: Count = 8_000
     max_stack: Annotated[int, msgspec.Meta(ge=64 * 1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
     compression_memory: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
     drain_window: Annotated[float, msgspec.Meta(ge=0)] = 2.0

@@ -299,7 +299,7 @@ def build(
         typer.Option(
             "--path",
             metavar="FOLDER",
-            help="Where Python looks for modules besides, as pip install --target fills it; may be repeated.",
+            help="Where Python looks for modules besides; they must be written in Python. May be repeated.",
             show_default=False,
         ),
     ] = None,

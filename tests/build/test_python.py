@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long import long
 
 from theater import Actor, Address, Binary, Connection, Event, Ping, Received, Text
 from theater.build import BuildError, python
@@ -480,6 +481,7 @@ def test_mistakes_of_a_module(tmp_path: Path, source: str, problem: str) -> None
     assert "theater-" not in str(failed.value)  # the builder's own folder
 
 
+@long
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
@@ -515,6 +517,7 @@ def test_sources_that_are_none(tmp_path: Path, name: str, problem: str) -> None:
         python.build(tmp_path / name, lambda _: None)
 
 
+@long
 def test_a_package(tmp_path: Path) -> None:
     (tmp_path / "rooms").mkdir()
     (tmp_path / "rooms" / "__init__.py").write_text("from rooms.lobby import Lobby\n")

@@ -144,7 +144,11 @@ def test_core_modules_are_wrapped(theater: Theater, tmp_path: Path, name: str, o
 @pytest.mark.parametrize(
     ("source", "content", "said"),
     [
-        ("room.rs", "", "theater build: SOURCE: found 'room.rs', expected a file that ends in .py, .js,"),
+        (
+            "room.rs",
+            "",
+            "theater build: SOURCE: found 'room.rs', expected a Python package, or a file",
+        ),
         ("gone.js", None, "gone.js: found no file, expected the source of an actor"),
         ("gone.py:Room", None, "gone.py: found no file, expected the source of an actor"),
         ("room.wat", "(module", "theater build: room.wat cannot be built\n"),

@@ -16,9 +16,9 @@ def test_a_histogram_without_values_is_all_zeros() -> None:
 
 def test_counters_begin_at_zero() -> None:
     counters = Counters()
-    names = set(Counters.__slots__) - {"closed", "round_trips"}
+    names = set(Counters.__slots__) - {"closed", "ends", "round_trips"}
     assert {name: getattr(counters, name) for name in names} == dict.fromkeys(names, 0)
-    assert counters.closed[1000] == 0
+    assert counters.closed[1000] == counters.ends["trap"] == 0
     assert counters.round_trips.sum == 0
 
 

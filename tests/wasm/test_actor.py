@@ -83,7 +83,7 @@ class TestRequest:
     @pytest.mark.parametrize("execution", ["loop", "thread"])
     async def test_waits_for_another_actor(self, tmp_path: Path, execution: Execution) -> None:
         asker = component(tmp_path, guests.asker(), name="asker", path="/asker", execution=execution)
-        async with serve(Answerer, asker, limits=Limits(request_timeout=2.0, drain_timeout=0.1)) as server:
+        async with serve(Answerer, asker, limits=Limits(request_timeout=0.8, drain_timeout=0.1)) as server:
             async with await connect(server.url("/asker")) as client:
                 assert await ask(client, "x") == Text("asker sent Text(text='x')")
                 assert await ask(client, "nothing") == Text("none")

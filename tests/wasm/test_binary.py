@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.long import long
 from tests.wasm import guests
 from tests.wasm.linked import (
     EXPORT,
@@ -135,6 +136,7 @@ def test_javascript(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(importlib.util.find_spec(python.COMPILER) is None, reason="no componentize-py")
+@long
 def test_python(tmp_path: Path) -> None:
     """Many libraries, linked by core modules that share a memory and a table."""
     (tmp_path / "echo.py").write_text(PYTHON)

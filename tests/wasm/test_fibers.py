@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import wasmtime
+from tests.long import IS_LONG
 from tests.wasm.core import IMPORTS, Guest, passes_on, passing_on
 from tests.wasm.crossing import engine, finish
 
@@ -32,7 +33,7 @@ from theater.wasm.shapes import (
 )
 
 STATM = Path("/proc/self/statm")
-CALLS = 1_000_000 if os.environ.get("THEATER_LONG_TESTS") else 200_000
+CALLS = 1_000_000 if IS_LONG else 200_000
 
 MIB = 1024 * 1024
 

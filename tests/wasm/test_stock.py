@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import wasmtime
+from tests.long import IS_LONG
 from tests.wasm.crossing import LIMIT, MEMORY, passes_on
 from tests.wasm.values import VALUES
 from wasmtime.component import Component, Linker
@@ -295,6 +296,6 @@ def test_memory_does_not_grow() -> None:
     turns(100)
     gc.collect()
     before = resident()
-    turns(10_000 if os.environ.get("THEATER_LONG_TESTS") else 2000)
+    turns(10_000 if IS_LONG else 2000)
     gc.collect()
     assert resident() - before < 1024 * 1024

@@ -15,7 +15,7 @@ from theater.build.flat import flatten
 from theater.build.text import INITIALIZE, POST_RETURN, REALLOC, Used, component_text
 from theater.build.wit import Package, Version, contract
 from theater.wasm.binary import COMPONENT
-from theater.wasm.nesting import CORE_MODULE_SECTION, fill
+from theater.wasm.nesting import fill
 from theater.wasm.wat import CoreFunction, assemble, read_core
 
 CORE: Final = b"\0asm\1\0\0\0"
@@ -64,7 +64,7 @@ def wrap(core: bytes, version: Version | None = None) -> bytes:
     if mistakes:
         raise BuildError(f"the module does not fit {package.name}@{package.version}", "\n".join(mistakes))
     text = component_text(package, imports, exports, module.exports)
-    return fill(assemble(text), CORE_MODULE_SECTION, core)
+    return fill(assemble(text), core)
 
 
 def _version(symbols: Iterable[str]) -> Version:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.long import long
 
 from theater.cli.project import class_name
 
@@ -64,12 +65,16 @@ no_python = importlib.util.find_spec("componentize_py") is None
 @pytest.mark.parametrize(
     ("language", "source"),
     [
-        pytest.param("javascript", "actor.js", marks=pytest.mark.skipif(no_node, reason="node is missing")),
+        pytest.param(
+            "javascript",
+            "actor.js",
+            marks=[long, pytest.mark.skipif(no_node, reason="node is missing")],
+        ),
         pytest.param("zig", "actor.zig", marks=pytest.mark.skipif(no_zig, reason="ziglang is missing")),
         pytest.param(
             "python",
             "actor.py",
-            marks=pytest.mark.skipif(no_python, reason="componentize-py is missing"),
+            marks=[long, pytest.mark.skipif(no_python, reason="componentize-py is missing")],
         ),
     ],
 )

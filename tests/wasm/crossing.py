@@ -1,6 +1,6 @@
 """Components for these tests, written in WebAssembly's text format."""
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -59,6 +59,9 @@ _FLAT: Final = {
     BYTES: ["i32", "i32"],
 }
 LIMIT: Final = 64 * 1024 * 1024
+
+TEXTS = FunctionShape((STRING,), STRING)
+NOTHING = FunctionShape((), None)
 
 
 def flat(shape: Shape | None) -> list[str]:
@@ -195,17 +198,35 @@ def functions(text: str, instance: str) -> Iterator[tuple[str, FuncType]]:
         yield name, item.ty
 
 
+class Later(Awaitable[Any]):
+    """What a host function waits for; nothing here is awaited by an event loop."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise AssertionError("is awaited by the caller of the component alone")
+
+
+def never(awaitable: Awaitable[Any]) -> Any:
+    raise AssertionError("nothing waits here")
+
+
 class Guest:
     """An instance of a component in a store of its own, run by wasmtime itself.
 
     Args:
         text: of the component; what it exports are functions.
         shapes: of these functions.
-        host: functions of the interface `host` that it imports.
+        host: functions of the interface `host` that it imports; their owner is the text `owner`.
+        wait: for what they wait for.
+        max_value: bytes that a value may have.
     """
 
     def __init__(
-        self, text: str, shapes: dict[str, FunctionShape], host: dict[str, HostFunction] | None = None
+        self,
+        text: str,
+        shapes: dict[str, FunctionShape],
+        host: dict[str, HostFunction] | None = None,
+        wait: Callable[[Awaitable[Any]], Any] = never,
+        max_value: int = LIMIT,
     ) -> None:
         self.registry = Registry()
         self.store = wasmtime.Store(engine())
@@ -214,22 +235,18 @@ class Guest:
         if host:
             with linker.root() as root, root.add_instance("host") as linked:
                 for name, kind in functions(text, "host"):
-                    stock.define(linked, name, kind, host[name], self.registry, LIMIT, never)
-        self.context = self.registry.add(self.store, None)
+                    stock.define(linked, name, kind, host[name], self.registry, max_value, wait)
+        self.context = self.registry.add(self.store, "owner")
         instance = stock.instantiate(linker, self.context, component(text))
         self.functions = {}
         for name, shape in shapes.items():
             func = instance.get_func(self.store, name)
             assert func is not None
-            plan = stock.FunctionPlan(func.type(self.store), shape, LIMIT)
+            plan = stock.FunctionPlan(func.type(self.store), shape, max_value)
             self.functions[name] = stock.BoundFunction(plan, self.context, func)
 
     def run(self, name: str, *arguments: object) -> Any:
         return self.functions[name].run(*arguments)
-
-
-def never(awaitable: Awaitable[Any]) -> Any:
-    raise AssertionError("nothing waits here")
 
 
 def finish(call: Pending) -> Any:

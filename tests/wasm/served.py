@@ -21,6 +21,7 @@ def component(
     http: bool = False,
     execution: Execution = "loop",
     limits: Settings = NONE,
+    grants: tuple[str, ...] = (),
 ) -> Manifest:
     """A manifest for a component, which is put into a folder.
 
@@ -30,11 +31,11 @@ def component(
         name: of the actor type, and of the file.
         path, instance: of its handler for WebSockets.
         http: whether it answers plain requests there too.
-        execution, limits: as in a manifest.
+        execution, limits, grants: as in a manifest.
     """
     file = folder / f"{name}.wasm"
     file.write_bytes(wasm)
     routes = [Route("websocket-server", Pattern(path), name, instance)]
     if http:
         routes.append(Route("http-server", Pattern(path), name, instance))
-    return Manifest(name, ComponentFile(file, execution), tuple(routes), limits=limits)
+    return Manifest(name, ComponentFile(file, execution, grants), tuple(routes), limits=limits)

@@ -144,6 +144,7 @@ class TestReload:
                 (b"no component", "is no WebAssembly file"),
                 (guests.echo()[:-10], "is no valid component"),
                 (guests.echo_0_1_0(), "is built for version 0.1.0 of the contract"),
+                (guests.answerer(), "does not export websocket-actor any more"),
             ):
                 component(tmp_path, wasm)
                 await server.theater.reload()

@@ -1,17 +1,16 @@
 """Calls of core code: how they end, wait, are left and taken up again, and what becomes of their memory."""
 
 import gc
-import os
 import threading
-from collections.abc import Awaitable, Callable, Generator
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 import wasmtime
 from tests.long import IS_LONG
+from tests.server.actors import resident
 from tests.wasm.core import IMPORTS, Guest, passes_on, passing_on
-from tests.wasm.crossing import engine, finish
+from tests.wasm.crossing import NOTHING, TEXTS, Later, engine, finish
 
 from theater.contract import Binary, Connected, Received, Text
 from theater.limits import ActorLimits
@@ -32,20 +31,9 @@ from theater.wasm.shapes import (
     ValueTooLarge,
 )
 
-STATM = Path("/proc/self/statm")
 CALLS = 1_000_000 if IS_LONG else 200_000
 
 MIB = 1024 * 1024
-
-TEXTS = FunctionShape((STRING,), STRING)
-NOTHING = FunctionShape((), None)
-
-
-class Later(Awaitable[Any]):
-    """What a host function waits for; nothing here is awaited by an event loop."""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        raise AssertionError("is awaited by the caller of the component alone")
 
 
 def waiting(shape: Shape = STRING) -> Guest:
@@ -476,12 +464,6 @@ def test_threads_poll_different_stores_at_once() -> None:
 # Memory
 
 
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(not STATM.exists(), reason="reads /proc")
 @pytest.mark.timeout(600)
 def test_memory_does_not_grow() -> None:
     pairs = ListOf(TupleOf((STRING, OptionOf(STRING))))

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import wasmtime
 from tests.wasm.core import IMPORTS, Guest, compiled
-from tests.wasm.crossing import engine, finish
+from tests.wasm.crossing import Later, engine, finish
 from tests.wasm.guests import counter
-from tests.wasm.test_fibers import Later
 
 from theater.contract import Received, Text
 from theater.limits import ActorLimits

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from tests.wasm import guests
 from tests.wasm.guests import EVENT, guest
+from tests.wasm.served import component
 
+from theater.client import connect
 from theater.contract import Received, Text
 from theater.errors import End, InstanceEnded, InvalidComponent
 from theater.limits import ActorLimits
+from theater.testing import serve
 from theater.wasm.cache import Cache
 from theater.wasm.engine import RESERVATION, Engine
 from theater.wasm.instance import instance
@@ -113,3 +116,53 @@ async def test_a_guest_that_takes_all_its_memory(tmp_path: Path, engine: Engine)
         made.call("handle-websocket", (1, Received(Text("text"))))
     assert error.value.end is End.MEMORY
     assert made.has_ended
+
+
+LARGE = {"max_memory": 512 * 1024 * 1024}
+"""More than a component may have that is taken apart."""
+
+
+async def test_components_that_are_run_as_a_whole_can_wait_for_each_other(tmp_path: Path) -> None:
+    asker = component(tmp_path, guests.asker(), name="asker", limits=LARGE)
+    answerer = component(tmp_path, guests.answerer(), name="answerer", path="/answerer", limits=LARGE)
+    async with serve(asker, answerer) as server, await connect(server.url()) as client:
+        await client.send(Text("hello"))
+        assert await client.receive() == Text("hello")
+
+
+# Answers every event with a text, of as many bytes as the clock of WASI stands still.
+CLOCK = """(component
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+  (core module $code
+    (import "clock" "now" (func $now (result i64)))
+    (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "handle") (param i32 i32 i32 i32) (result i32)
+      (local $before i64)
+      (local.set $before (call $now))
+      (i32.store8 (i32.const 0) (i32.const 1))
+      (i32.store (i32.const 8) (i32.const 64))
+      (i32.store (i32.const 12) (i32.eq (i64.gt_u (local.get $before) (call $now)) (i32.const 1)))
+      (i32.const 0)))
+  (core func $now (canon lower (func $clock "now")))
+  (core instance $host (export "now" (func $now)))
+  (core instance $made (instantiate $code (with "clock" (instance $host))))
+  (type $message' (variant
+    (case "text" string) (case "binary" (list u8)) (case "ping") (case "pong") (case "close")))
+  (export $message "message-type" (type $message'))
+  (type $event' (variant
+    (case "connected") (case "message" $message) (case "error" string) (case "closed")))
+  (export $event "connection-event" (type $event'))
+  (func $handle (param "event" $event) (result (option $message))
+    (canon lift (core func $made "handle") (memory (core memory $made "memory"))
+      (realloc (core func $made "cabi_realloc"))))
+  (instance $actor
+    (export "message-type" (type $message)) (export "connection-event" (type $event))
+    (export "handle-websocket" (func $handle)))
+  (export "theater:websocket/websocket-actor@0.1.0" (instance $actor)))"""
+
+
+async def test_what_is_granted_of_wasi_is_there(tmp_path: Path) -> None:
+    clock = component(tmp_path, assemble(CLOCK), grants=("wasi:clocks",))
+    async with serve(clock) as server, await connect(server.url()) as client:
+        assert await client.receive() == Text("")

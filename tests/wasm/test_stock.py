@@ -1,22 +1,19 @@
 """The stand-in for `calls`: the same values, in calls that hold their thread."""
 
 import gc
-import os
-from collections.abc import Awaitable, Callable, Generator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import wasmtime
 from tests.long import IS_LONG
-from tests.wasm.crossing import LIMIT, MEMORY, passes_on
+from tests.server.actors import resident
+from tests.wasm.crossing import MEMORY, NOTHING, TEXTS, Guest, Later, never, passes_on
 from tests.wasm.values import VALUES
-from wasmtime.component import Component, Linker
 
 from theater.contract import Binary, Close, Closed, Headers, Received, Text
 from theater.errors import InvalidHeader
-from theater.wasm import stock
-from theater.wasm.calls import HostFunction, Registry
+from theater.wasm.calls import HostFunction
 from theater.wasm.contracts import ACTOR_ERROR, CONNECTION_EVENT, DATA, EVENT, LEVEL, MESSAGE, PEER
 from theater.wasm.shapes import (
     BYTES,
@@ -38,10 +35,6 @@ from theater.wasm.shapes import (
     VariantOf,
 )
 
-ENGINE = wasmtime.Engine()
-STATM = Path("/proc/self/statm")
-TEXTS = FunctionShape((STRING,), STRING)
-NOTHING = FunctionShape((), None)
 COMPUTING = f"""(component
   (core module $m {MEMORY}
     (func (export "spin") (loop (br 0)))
@@ -67,59 +60,10 @@ COMPUTING = f"""(component
       (memory (core memory $i "memory")) (post-return (core func $i "after")))))"""
 
 
-class Later(Awaitable[Any]):
-    """What a host function waits for; nothing here is awaited by an event loop."""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        raise AssertionError("is awaited by the caller of the component alone")
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def never(awaitable: Awaitable[Any]) -> Any:
-    raise AssertionError("nothing waits here")
-
-
-class Guest:
-    """An instance of a component, as that of the module `crossing`."""
-
-    def __init__(
-        self,
-        text: str,
-        shapes: dict[str, FunctionShape],
-        host: HostFunction | None = None,
-        wait: Callable[[Awaitable[Any]], Any] = never,
-        max_value: int = LIMIT,
-    ) -> None:
-        component = Component(ENGINE, bytes(wasmtime.wat2wasm(text)))
-        self.registry = Registry()
-        self.store = wasmtime.Store(ENGINE)
-        self.context = self.registry.add(self.store, "owner")
-        linker = Linker(ENGINE)
-        if host:
-            imported: Any = component.type.imports(ENGINE)["host"].ty
-            kind = imported.exports(ENGINE)["f"].ty
-            with linker.root() as root, root.add_instance("host") as linked:
-                stock.define(linked, "f", kind, host, self.registry, max_value, wait)
-        instance = stock.instantiate(linker, self.context, component)
-        self.functions = {}
-        for name, shape in shapes.items():
-            func = instance.get_func(self.store, name)
-            assert func is not None
-            plan = stock.FunctionPlan(func.type(self.store), shape, max_value)
-            self.functions[name] = stock.BoundFunction(plan, self.context, func)
-
-    def run(self, name: str, *arguments: object) -> Any:
-        return self.functions[name].run(*arguments)
-
-
 def passing_on(shape: Shape, between: Callable[[Any], Any] = lambda value: value, **options: Any) -> Guest:
     both = FunctionShape((shape,), shape)
     host = HostFunction(both, lambda owner, value: between(value), waits=True)
-    return Guest(passes_on(shape), {"g": both}, host, **options)
+    return Guest(passes_on(shape), {"g": both}, {"f": host}, **options)
 
 
 @pytest.mark.parametrize(("shape", "value"), [*VALUES, (ListOf(EVENT), [Received(Text("x"))] * 9)])
@@ -187,9 +131,9 @@ def test_types_and_numbers_of_arguments_are_checked() -> None:
     with pytest.raises(TypeError, match="expected 1 arguments, not 2"):
         guest.run("g", 1, 2)
     with pytest.raises(TypeError, match="parameter 1: expected type string, found u8"):
-        Guest(passes_on(U8), {"g": TEXTS}, HostFunction(FunctionShape((U8,), U8), never))
+        Guest(passes_on(U8), {"g": TEXTS}, {"f": HostFunction(FunctionShape((U8,), U8), never)})
     with pytest.raises(TypeError, match="f: parameter 1: expected type string, found u8"):
-        Guest(passes_on(U8), {}, HostFunction(TEXTS, never))
+        Guest(passes_on(U8), {}, {"f": HostFunction(TEXTS, never)})
 
 
 @pytest.mark.parametrize(
@@ -247,7 +191,7 @@ def test_what_starts_an_instance_may_fail_in_the_host() -> None:
         raise KeyError(owner)
 
     with pytest.raises(KeyError, match="owner"):
-        Guest(text, {}, HostFunction(NOTHING, fail))
+        Guest(text, {}, {"f": HostFunction(NOTHING, fail)})
 
 
 def test_a_host_function_may_wait() -> None:
@@ -278,7 +222,6 @@ def test_a_host_function_that_knows_no_store_traps() -> None:
         guest.run("g", "text")
 
 
-@pytest.mark.skipif(not STATM.exists(), reason="reads /proc")
 def test_memory_does_not_grow() -> None:
     results = passing_on(ResultOf(ListOf(MESSAGE), STRING))
     pairs = passing_on(ListOf(TupleOf((STRING, OptionOf(STRING)))))

@@ -106,7 +106,7 @@ def _parse(source: str) -> tuple[Path, str | None]:
 
 
 def _inspect(code: bytes) -> "Inspection":
-    """Checks a component as a server does, which finds it compiled when it starts."""
+    """Checks a component as a server does when it starts."""
     from theater.wasm.cache import Cache, cache_folder
     from theater.wasm.component import inspect
     from theater.wasm.engine import Engine

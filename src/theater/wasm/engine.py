@@ -95,17 +95,17 @@ class Engine:
         """Goes on counting."""
         self._wake.set()
 
-    async def elsewhere(self, affinity: int, compute: Callable[..., T], *arguments: object) -> T:
+    async def elsewhere(self, affinity: int | None, compute: Callable[..., T], *arguments: object) -> T:
         """Computes in a worker thread, while the event loop goes on.
 
         What has begun is waited for, even if the task is cancelled meanwhile: nothing may be released
         while it is computed with.
 
         Args:
-            affinity: equal ones use the same thread.
+            affinity: equal ones use the same thread; None for a thread that may be held while it waits.
             compute: what to call with the arguments.
         """
-        worker = self._workers[affinity % len(self._workers)] if self.problem is None else self._blocking
+        worker = self._blocking if affinity is None else self._workers[affinity % len(self._workers)]
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(worker, self._compute, loop, compute, *arguments)
         try:

@@ -1,4 +1,4 @@
-"""Calls of core code, on stacks of their own: what `calls` and `callbacks` are for whole components.
+"""Calls of core code, on stacks of their own, and the functions that it calls in the host.
 
 All that crosses lies in memory, the guest's and staging memory, so that calls have neither arguments nor
 results for wasmtime to convert.
@@ -140,7 +140,7 @@ class Function:
 
 
 class BoundFunction:
-    """An exported function of one instance; the same as that of `calls`.
+    """An exported function of one instance.
 
     Args:
         function: its converters.

@@ -24,7 +24,6 @@ _WORDS: Final = (  # the C interface tells in words only what kind of trap it wa
     ("too much data is being copied", End.VALUE),
 )
 
-
 _SHORT_CALLS: Final = 100  # after a long one, before the program's calls begin on the event loop again
 
 
@@ -225,7 +224,7 @@ class BlockingInstance(Instance):
         self, run: Callable[..., Any], arguments: tuple[object, ...], allowed: float
     ) -> Any:
         try:
-            return await self._engine.elsewhere(self._affinity, self._hold, allowed, run, arguments)
+            return await self._engine.elsewhere(None, self._hold, allowed, run, arguments)
         except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
 

@@ -129,7 +129,7 @@ class ComponentType:
 
         Raises:
             InvalidComponent: it does not fit, cannot be read, or is none; or it is built for another
-                version of the contract.
+                version of the contract, or lacks what the one that runs exports.
             InstanceEnded: it cannot be instantiated.
         """
         stamp = self._read_stamp()
@@ -142,6 +142,9 @@ class ComponentType:
                 f"is built for version {program.contract.version} of the contract, and the one that runs "
                 f"for {self.program.contract.version}: restart the server"
             )
+            raise InvalidComponent(str(self.path), problem)
+        if missing := self.program.exports - program.exports:  # handlers may lead there
+            problem = f"does not export {', '.join(sorted(missing))} any more: restart the server"
             raise InvalidComponent(str(self.path), problem)
         trial = new_instance(program, self._threaded)
         try:

@@ -112,7 +112,7 @@ class Guest:
         return context, finish(self.linked.instantiate(context))
 
     def run(self, name: str, *arguments: object) -> Any:
-        return self.functions[name].run(*arguments)
+        return self.functions[name].run(arguments)
 
     def close(self) -> None:
         self.registry.remove(self.context)

@@ -246,7 +246,7 @@ class Guest:
             self.functions[name] = stock.BoundFunction(plan, self.context, func)
 
     def run(self, name: str, *arguments: object) -> Any:
-        return self.functions[name].run(*arguments)
+        return self.functions[name].run(arguments)
 
 
 def finish(call: Pending) -> Any:

@@ -3,7 +3,6 @@
 import ctypes
 import struct
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -108,7 +107,7 @@ class Memories:
 
     def give(self, shapes: Sequence[Shape], values: Sequence[Any]) -> tuple[int, ...]:
         """Hands arguments to the guest; returns the words of its function's core values."""
-        storing.compile_arguments(shapes)(self.staging, values)
+        storing.compile_arguments(tuple(shapes))(self.staging, values)
         self.glue()
         count = len(flatten(shapes))
         return self.words(count if count <= 16 else 1)
@@ -127,7 +126,7 @@ class Memories:
         """Hands a value to the guest as an argument, and takes it back as one of a function of the host."""
         words = self.give([shape], [value])
         self.guest.renew()
-        (found,) = loading.compile_arguments([shape])(self.guest, words)
+        (found,) = loading.compile_arguments((shape,))(self.guest, words)
         return found
 
     def back_and_there(self, shape: Shape, value: Any) -> Any:
@@ -176,7 +175,7 @@ def _plain_case(case: Case) -> Case:
     if case.shape is None:
         return Case(case.name, msgspec.defstruct("Empty", [], frozen=True))
     made = msgspec.defstruct("Full", ["payload"], frozen=True)
-    return Case(case.name, made, plain(case.shape), attrgetter("payload"))
+    return Case(case.name, made, plain(case.shape), "payload")
 
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)

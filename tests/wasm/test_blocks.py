@@ -8,7 +8,7 @@ from tests.wasm.staged import RESULT, START, Memories
 
 from theater.contract import Close, Closed, Congested, Connected, Headers, Received, Response, Text
 from theater.errors import LocalError, NoSuchActor
-from theater.wasm.blocks import compile_store
+from theater.wasm.blocks import Writes, write
 from theater.wasm.canonical import ROOM, size_align
 from theater.wasm.contracts import ACTOR_ERROR, EVENT, LEVEL, RESPONSE
 from theater.wasm.memory import LARGE
@@ -31,6 +31,7 @@ from theater.wasm.shapes import (
     TupleOf,
     VariantOf,
 )
+from theater.wasm.source import Source
 
 
 def stored(shape: Shape, value: Any) -> tuple[bytes, Memories]:
@@ -38,7 +39,11 @@ def stored(shape: Shape, value: Any) -> tuple[bytes, Memories]:
     memories = Memories()
     size, _ = size_align(shape)
     memories.staging.begin(ROOM + -(-size // 8) * 8)
-    compile_store(shape)(memories.staging, value, ROOM)
+    code = Source()
+    writes = Writes(code, str(ROOM))
+    write(code, shape, "value", writes, 0)
+    writes.end()
+    code.function("staging, value")(memories.staging, value)
     struct.pack_into("<III", memories.reserved, 4, memories.staging.count, ROOM + -(-size // 8) * 8, 0)
     memories.glue()
     return bytes(memories.reserved[ROOM : ROOM + size]), memories

@@ -17,7 +17,7 @@ from theater.wasm.contracts import (
     Contract,
     _response,
 )
-from theater.wasm.loading import compile_load
+from theater.wasm.loading import compile_result
 from theater.wasm.shapes import (
     Adapted,
     EnumOf,
@@ -150,7 +150,7 @@ def test_a_response_of_0_1_0_needs_no_body() -> None:
 
 def test_what_has_no_payload_in_0_1_0_is_made_without() -> None:
     assert next(case.cls() for case in MESSAGE_TYPE.cases if case.shape is None) == Ping()
-    compile_load(MESSAGE_TYPE)  # all of them can be
+    compile_result(MESSAGE_TYPE)  # all of them can be
     assert Closed() == Closed(1005, "")
 
 

@@ -85,7 +85,7 @@ def test_started_calls_run_when_they_are_polled() -> None:
         return value
 
     guest = passing_on(STRING, see)
-    call = guest.functions["g"].start("text")
+    call = guest.functions["g"].start(("text",))
     assert not seen
     assert call.poll()
     assert call.poll()  # it is done, and stays so
@@ -99,8 +99,8 @@ def test_started_calls_run_when_they_are_polled() -> None:
 def test_a_call_that_cannot_be_started_leaves_its_store_free() -> None:
     guest = passing_on(STRING)
     with pytest.raises(UnicodeEncodeError):
-        guest.functions["g"].start("\ud800")
-    assert finish(guest.functions["g"].start("text")) == "text"
+        guest.functions["g"].start(("\ud800",))
+    assert finish(guest.functions["g"].start(("text",))) == "text"
 
 
 def test_a_call_that_is_wrongly_made_does_not_begin() -> None:
@@ -161,7 +161,7 @@ def test_a_trap_is_raised_and_ends_the_store(name: str, words: str) -> None:
 
 
 def test_a_trap_of_a_started_call_is_its_result() -> None:
-    call = computing().functions["trap"].start()
+    call = computing().functions["trap"].start(())
     assert call.poll()
     with pytest.raises(wasmtime.WasmtimeError, match="unreachable"):
         call.result()
@@ -169,14 +169,14 @@ def test_a_trap_of_a_started_call_is_its_result() -> None:
 
 
 def test_a_result_is_not_there_before_the_call_is_done() -> None:
-    call = computing().functions["count"].start(1)
+    call = computing().functions["count"].start((1,))
     with pytest.raises(RuntimeError, match="is not done"):
         call.result()
     assert finish(call) == 1
 
 
 def test_a_call_that_was_dropped_cannot_go_on() -> None:
-    call = computing().functions["count"].start(1)
+    call = computing().functions["count"].start((1,))
     call.drop()
     with pytest.raises(RuntimeError, match="left by an exception"):
         call.poll()
@@ -212,9 +212,9 @@ def test_host_functions_are_given_the_owner_of_the_store() -> None:
     host = {"f": HostFunction(TEXTS, lambda owner, value: f"{owner} {value}")}
     guest = Guest(passes_on(STRING), {"g": TEXTS}, host, "one")
     context, functions = guest.instance("two")
-    assert [each["g"].run("text") for each in (guest.functions, functions)] == ["one text", "two text"]
+    assert [each["g"].run(("text",)) for each in (guest.functions, functions)] == ["one text", "two text"]
     context.owner = "three"
-    assert functions["g"].run("text") == "three text"
+    assert functions["g"].run(("text",)) == "three text"
     guest.close()
     assert guest.registry.contexts == {context.address: context}
 
@@ -330,7 +330,7 @@ def test_an_answer_that_does_not_fit_is_a_failure() -> None:
 @pytest.mark.parametrize("answer", [lambda call: call.resume("x"), lambda call: call.fail(KeyError())])
 def test_there_is_one_answer(answer: Callable[[Pending], None]) -> None:
     guest = waiting()
-    call = guest.functions["g"].start("text")
+    call = guest.functions["g"].start(("text",))
     with pytest.raises(RuntimeError, match="no host function of this call waits"):
         answer(call)
     assert not call.poll()

@@ -67,7 +67,8 @@ def test_components_of_the_contract() -> None:
     store = wasmtime.Store(engine())
     store.set_epoch_deadline(10**9)
     handle = finish(program.instantiate(registry.add(store, None)))["handle-websocket"]
-    assert [handle.run(1, Received(Text("x"))) for _ in range(3)] == [[Text("1")], [Text("2")], [Text("3")]]
+    arguments = 1, Received(Text("x"))
+    assert [handle.run(arguments) for _ in range(3)] == [[Text("1")], [Text("2")], [Text("3")]]
     assert state == ["3"]
 
 
@@ -154,7 +155,7 @@ def test_start_functions_are_run_once() -> None:
     guest = starting("(i32.store (i32.const 4) (i32.add (i32.load (i32.const 4)) (i32.const 3)))")
     assert guest.run("g") == 3
     _, functions = guest.instance(None)
-    assert functions["g"].run() == 3
+    assert functions["g"].run(()) == 3
 
 
 def test_start_functions_may_call_the_host() -> None:
@@ -172,7 +173,7 @@ def test_start_functions_may_wait() -> None:
     assert not call.poll()
     assert call.waiting is context.owner
     call.resume("longer")
-    assert finish(call)["g"].run() == 6
+    assert finish(call)["g"].run(()) == 6
 
 
 def test_start_functions_may_trap() -> None:
@@ -201,7 +202,7 @@ def test_an_instance_may_be_given_up() -> None:
         guest.linked.instantiate(context)
     call.drop()
     call.drop()
-    assert finish(guest.linked.instantiate(context))["g"].run() == 0
+    assert finish(guest.linked.instantiate(context))["g"].run(()) == 0
 
 
 def test_an_instance_that_begins_with_too_much_memory() -> None:
@@ -219,7 +220,7 @@ def test_a_store_is_closed_with_its_last_user() -> None:
     try:
         context, functions = guest.instance(None)
         weakref.finalize(context.store, lambda: gone.append(True))
-        assert functions["g"].run() == 0
+        assert functions["g"].run(()) == 0
         guest.registry.remove(context)
         del context, functions
         assert gone == [True]

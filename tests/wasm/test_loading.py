@@ -15,6 +15,7 @@ from theater.contract import Binary, Close, ConnectionInfo, Drained, Headers, Qu
 from theater.errors import InvalidHeader
 from theater.wasm import loading, memory
 from theater.wasm.canonical import InvalidValue, flatten, size_align
+from theater.wasm.capi import MEMORY
 from theater.wasm.contracts import CONNECTION, EVENT, LEVEL, MESSAGE
 from theater.wasm.memory import Guest
 from theater.wasm.shapes import (
@@ -45,7 +46,7 @@ def taken(shape: Shape, words: Sequence[int], data: bytes = b"") -> Any:
     memories = Memories(pages=1)
     memories.memory[: len(data)] = data
     memories.guest.renew()
-    (found,) = loading.compile_arguments([shape])(memories.guest, words)
+    (found,) = loading.compile_arguments((shape,))(memories.guest, words)
     return found
 
 
@@ -70,7 +71,7 @@ def test_facts_of_connections_come_back() -> None:
 
 
 def test_a_case_without_payload_is_made_once() -> None:
-    load = loading.compile_arguments([EVENT])
+    load = loading.compile_arguments((EVENT,))
     memories = Memories()
     words = memories.give([EVENT], [Drained()])
     assert load(memories.guest, words)[0] is load(memories.guest, words)[0]
@@ -203,7 +204,7 @@ def test_a_value_that_is_handed_over_many_times_counts_as_often() -> None:
     memories.memory[1024 : 1024 + len(items)] = items
     memories.guest.renew()
     with pytest.raises(ValueTooLarge):
-        loading.compile_arguments([ListOf(STRING)])(memories.guest, (1024, count))
+        loading.compile_arguments((ListOf(STRING),))(memories.guest, (1024, count))
 
 
 def test_all_arguments_together_have_the_limit() -> None:
@@ -211,7 +212,12 @@ def test_all_arguments_together_have_the_limit() -> None:
     words = memories.give([STRING, STRING], ["12345", "67890"])
     memories.guest.renew()
     with pytest.raises(ValueTooLarge):
-        loading.compile_arguments([STRING, STRING])(memories.guest, words)
+        loading.compile_arguments(
+            (
+                STRING,
+                STRING,
+            )
+        )(memories.guest, words)
 
 
 def test_what_a_class_does_not_take_is_raised() -> None:
@@ -220,7 +226,7 @@ def test_what_a_class_does_not_take_is_raised() -> None:
     words = memories.give([pairs], [[("not a token", "x")]])
     memories.guest.renew()
     with pytest.raises(InvalidHeader):
-        loading.compile_arguments([Adapted(pairs, Headers)])(memories.guest, words)
+        loading.compile_arguments((Adapted(pairs, Headers),))(memories.guest, words)
 
 
 def test_a_function_without_result_returns_nothing() -> None:
@@ -258,14 +264,18 @@ def test_nothing_that_a_guest_hands_over_does_harm(name: str, monkeypatch: pytes
     random = Random(name)
     guest = Guest(0, Memories().staging, 0)
     guest.size = SIZE
-    take, load = loading.compile_arguments([shape]), loading.compile_load(shape)
+    take, load = loading.compile_arguments((shape,)), loading.compile_result(shape)
     size, align = size_align(shape)
     count = len(flatten([shape]))
     outcomes = Counter[type]()
     for limit in (40, 200, LIMIT) * 80:
         content = Bounded(struct.pack("<128I", *(hostile_number(random) for _ in range(SIZE // 4))))
         monkeypatch.setattr(memory, "MEM", content)
-        monkeypatch.setattr(loading, "MEMORY", content)
+        for names in (take.__globals__, load.__globals__):
+            for each in [
+                each for each, value in names.items() if value is MEMORY or isinstance(value, Bounded)
+            ]:
+                monkeypatch.setitem(names, each, content)
         words = [hostile_number(random) for _ in range(count)]
         start = random.randrange(0, SIZE - size + 1, align)
         for attempt in (partial(take, guest, words), partial(load, guest, start)):

@@ -8,6 +8,7 @@ from theater.wasm.memory import LARGE
 from theater.wasm.shapes import ValueTooLarge
 
 SIZE = 2 * PAGE
+DATA = bytes(range(256)) * (LARGE // 256)
 
 
 def reading(limit: int = 100) -> Memories:
@@ -41,7 +42,7 @@ def test_blocks_begin_behind_the_result_which_is_cleared() -> None:
 def test_beginning_forgets_what_was_before() -> None:
     staging = Memories().staging
     staging.add(1, b"abc", SLOTS)
-    staging.hold(b"data", SLOTS)
+    staging.put(bytes(LARGE), SLOTS)
     staging.begin()
     assert (staging.count, staging.top, staging.held) == (0, ROOM, [])
 
@@ -61,9 +62,9 @@ def test_the_memory_grows_when_it_is_full() -> None:
 def test_the_memory_grows_for_what_is_held_back_too() -> None:
     memories = Memories()
     start = memories.staging.add(1, bytes(PAGE - ROOM - HEAD), SLOTS)
-    memories.staging.hold(b"data", SLOTS + 8)
+    memories.staging.put(DATA, SLOTS + 8)
     assert memories.grown == [PAGE + HEAD]
-    assert memories.read(start + PAGE - ROOM - HEAD, 4) == (1, 4, 0, SLOTS + 8)
+    assert memories.read(start + PAGE - ROOM - HEAD, 4) == (1, LARGE, 0, SLOTS + 8)
 
 
 def test_what_cannot_grow_any_more_says_so() -> None:
@@ -74,18 +75,18 @@ def test_what_cannot_grow_any_more_says_so() -> None:
 
 def test_what_is_held_back_is_delivered_where_its_address_says() -> None:
     memories = Memories()
-    memories.staging.hold(b"data", SLOTS)
-    assert memories.read(ROOM, 4) == (1, 4, 0, SLOTS)
-    memories.write(SLOTS, SIZE - 4)
+    memories.staging.put(DATA, SLOTS)
+    assert memories.read(ROOM, 4) == (1, LARGE, 0, SLOTS)
+    memories.write(SLOTS, SIZE - LARGE)
     memories.staging.deliver(memories.guest)
-    assert memories.memory[-4:] == b"data"
+    assert memories.memory[-LARGE:] == DATA
     assert memories.staging.held == []
 
 
-@pytest.mark.parametrize("at", [SIZE - 3, SIZE, (1 << 32) - 1])
+@pytest.mark.parametrize("at", [SIZE - LARGE + 1, SIZE, (1 << 32) - 1])
 def test_nothing_is_delivered_outside(at: int) -> None:
     memories = Memories()
-    memories.staging.hold(b"data", SLOTS)
+    memories.staging.put(DATA, SLOTS)
     memories.write(SLOTS, at)
     with pytest.raises(InvalidValue, match="reach out of a memory of 131072"):
         memories.staging.deliver(memories.guest)
@@ -145,7 +146,7 @@ def test_more_bytes_than_a_memory_can_have_are_refused() -> None:
             return 1 << 32
 
     with pytest.raises(OverflowError, match="4294967296 bytes are more"):
-        Memories().staging.hold(Endless(), SLOTS)
+        Memories().staging.put(Endless(), SLOTS)
 
 
 def test_data_is_held_back_long_before_the_memory_is_full() -> None:

@@ -53,6 +53,8 @@ class ComponentActor:
         context: what the actor can do.
     """
 
+    _takes_id = True  # `handle-websocket`, of the connection
+
     def __init__(self, kind: "ComponentType", context: Context) -> None:
         self._kind = kind
         self._context = context
@@ -81,15 +83,12 @@ class ComponentActor:
                 return self._handle_stream(connection, message)
         if "handle-websocket" not in self._kind.program.plans:
             return None
+        arguments = (connection.id, event) if self._takes_id else (event,)
         ended = (connection,) if type(event) is Closed else ()
-        reply = self._call("handle-websocket", self._arguments(connection, event), ended)
+        reply = self._call("handle-websocket", arguments, ended)
         if type(reply) is list and len(reply) == 1:
             return reply[0]  # type: ignore[no-any-return]
         return reply  # type: ignore[no-any-return]
-
-    def _arguments(self, connection: Connection, event: Event) -> tuple[object, ...]:
-        """Of `handle-websocket`."""
-        return connection.id, event
 
     async def _handle_stream(self, connection: Connection, stream: Stream) -> None:
         """Hands over a message piece by piece. Each piece is a turn of its own."""
@@ -128,7 +127,7 @@ class ComponentActor:
             InstanceEnded: it did not return.
         """
         host = self._host
-        if ended or host.ended or host.pieces or host.lines:
+        if ended or host.used:
             host.begin(ended)
         instance = self._instance
         if instance is None or instance.has_ended or instance.program is not self._kind.program:
@@ -206,6 +205,8 @@ class ComponentActor:
 class OldComponentActor(ComponentActor):
     """The same for a component of `wit/0.1.0`."""
 
+    _takes_id = False
+
     async def upgrade_connection(self, request: UpgradeRequest) -> Accept | Response | None:
         if "upgrade-connection" not in self._kind.program.plans:
             return Accept()
@@ -225,9 +226,6 @@ class OldComponentActor(ComponentActor):
         if type(event) is Congested or type(event) is Drained:
             return None  # that contract has no such events
         return super().handle_websocket(connection, event)
-
-    def _arguments(self, connection: Connection, event: Event) -> tuple[object, ...]:
-        return (event,)
 
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
         if "handle-request" not in self._kind.program.plans:

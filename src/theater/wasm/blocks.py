@@ -1,7 +1,9 @@
 """Values of Python into the form that they have in memory, with a block for each text and each list.
 
-A shape is compiled once into a closure. Where an address belongs, 0 is written: the glue puts it there when
-the guest has provided the memory.
+Here the statements are written that do so, see `source`. Where an address belongs, 0 is written: the glue
+puts it there when the guest has provided the memory.
+
+In the code, `staging` is the staging memory. A value is given as the name of a variable.
 """
 
 import struct
@@ -10,7 +12,6 @@ from operator import index
 from typing import Any, Final
 
 from theater.wasm.canonical import case_size, offsets, parts, payload_offset, payloads, size_align
-from theater.wasm.memory import LARGE, Staging
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -32,243 +33,226 @@ from theater.wasm.shapes import (
     TupleOf,
     VariantOf,
 )
-
-Store = Callable[[Staging, Any, int], None]
-"""Called with a value and the offset of its bytes in staging memory, which are zeros.
-
-Raises:
-    TypeError, ValueError, OverflowError, AttributeError: the value does not have the shape.
-"""
-
-Add = Callable[[Staging, Any, int], int]
-"""Called with a text, bytes or a list, and the offset where its address belongs; adds its block and returns
-its length. Raises the same."""
-
-Choose = Callable[[Any], tuple[int, Any]]
-"""Called with a value of a shape with cases; returns the number of its case, and its payload. Raises the
-same."""
+from theater.wasm.source import Source
 
 _BITS: Final = {U8: 8, U16: 16, U32: 32, U64: 64}
-FORMATS: Final = {BOOL: "<B", U8: "<B", U16: "<H", U32: "<I", U64: "<Q", F64: "<d"}
-"""Of numbers in memory."""
+FORMATS: Final = {BOOL: "B", U8: "B", U16: "H", U32: "I", U64: "Q", F64: "d"}
+"""Of numbers in memory, in the letters of `struct`."""
 
-_NUMBERS: Final = {1: "<B", 2: "<H", 4: "<I"}  # of cases, by their size
-_LENGTH: Final = 4  # offset of a length: the address is before it
-_write_length: Final = struct.Struct("<I").pack_into
-_write_texts: Final = struct.Struct("<4xI4xI").pack_into
+NUMBERS: Final = {1: "B", 2: "H", 4: "I"}
+"""Of the numbers of cases, by their size."""
 
 
-def compile_store(shape: Shape) -> Store:
-    """Compiles what writes a value to staging memory."""
+class Writes:
+    """What is to be written at an address in staging memory, as few calls as may be.
+
+    Args:
+        code: the function in the making.
+        at: the address, an expression.
+    """
+
+    def __init__(self, code: Source, at: str) -> None:
+        self._code = code
+        self._at = at
+        self._values: list[tuple[int, str, str]] = []
+
+    def place(self, offset: int) -> str:
+        """The address of something behind the first one."""
+        return f"{self._at} + {offset}" if offset else self._at
+
+    def add(self, offset: int, form: str, value: str) -> None:
+        """Writes a number: its place from the address, its format, an expression.
+
+        Those that are added one after the other must be in order.
+        """
+        self._values.append((offset, form, value))
+
+    def end(self) -> None:
+        """No more is to be written, until there is a branch or an end."""
+        if self._values:
+            first = end = self._values[0][0]
+            form = "<"
+            for offset, each, _ in self._values:
+                form += f"{offset - end}x{each}"
+                end = offset + struct.calcsize(each)
+            values = ", ".join(value for _, _, value in self._values)
+            pack = self._code.constant(struct.Struct(form).pack_into)
+            self._code.add(f"{pack}(staging.view, {self.place(first)}, {values})")
+            self._values = []
+
+
+def write(code: Source, shape: Shape, value: str, writes: Writes, offset: int) -> None:
+    """Adds what writes a value to staging memory, whose bytes there are zeros.
+
+    The code raises TypeError, ValueError, OverflowError or AttributeError if the value does not have the
+    shape.
+
+    Args:
+        code: the function in the making.
+        shape: of the value.
+        value: where it is.
+        writes: what writes where it belongs.
+        offset: from there.
+    """
     match shape:
         case OptionOf() | ResultOf() | VariantOf():
-            return _store_case(shape)
+            _write_case(code, shape, value, writes, offset)
         case EnumOf(names):
-            return _store_number(number(shape), _NUMBERS[case_size(len(names))])
+            writes.add(offset, NUMBERS[case_size(len(names))], number(code, shape, value))
         case Scalar() if shape in FORMATS:
-            return _store_number(number(shape), FORMATS[shape])
-        case TupleOf():
-            return _store_tuple(shape)
-        case RecordOf():
-            return _store_record(shape)
-        case Adapted(inner, _, get):
-            store = compile_store(inner)
-            return store if get is None else lambda staging, value, at: store(staging, get(value), at)
+            writes.add(offset, FORMATS[shape], number(code, shape, value))
+        case RecordOf() | TupleOf():
+            for part, start, each in zip(
+                parts(shape), offsets(shape), items(code, shape, value), strict=False
+            ):
+                write(code, part, each, writes, offset + start)
+        case Adapted(inner):
+            write(code, inner, adapted(code, shape, value), writes, offset)
         case _:
-            add = adder(shape)
-            return lambda staging, value, at: _write_length(
-                staging.view, at + _LENGTH, add(staging, value, at)
-            )
+            writes.add(offset + 4, "I", add(code, shape, value, writes.place(offset)))
 
 
-def _store_number(convert: Callable[[Any], float], form: str) -> Store:
-    write = struct.Struct(form).pack_into
-    return lambda staging, value, at: write(staging.view, at, convert(value))
+def items(code: Source, shape: RecordOf | TupleOf, value: str) -> Iterable[str]:
+    """Adds what takes a value to pieces, and tells where they are, one by one."""
+    if isinstance(shape, RecordOf):
+        return (code.local(f"{value}.{field.attribute}") for field in shape.fields)
+    names = [code.local() for _ in shape.items]
+    code.add(f"if len({value}) != {len(names)}: raise {code.constant(_wrong_count)}({value}, {len(names)})")
+    if names:
+        code.add(f"{', '.join(names)}, = {value}")
+    return names
 
 
-def _store_tuple(shape: TupleOf) -> Store:
-    if shape.items == (STRING, STRING):  # a header field
-        return _store_texts
-    items = list(zip(map(compile_store, shape.items), offsets(shape), strict=False))
-
-    def store(staging: Staging, value: Any, at: int) -> None:
-        check_count(value, len(items))
-        for (write, offset), each in zip(items, value, strict=True):
-            write(staging, each, at + offset)
-
-    return store
+def _wrong_count(value: Any, count: int) -> ValueError:
+    return ValueError(f"expected a tuple of {count}, not of {len(value)}")
 
 
-def _store_texts(staging: Staging, value: Any, at: int) -> None:
-    check_count(value, 2)
-    one, other = value
-    size = _add_text(staging, one, at)
-    _write_texts(staging.view, at, size, _add_text(staging, other, at + 8))
+def adapted(code: Source, shape: Adapted, value: str) -> str:
+    """Adds what makes the shape's own value of one of another class."""
+    return value if shape.get is None else code.local(f"{code.constant(shape.get)}({value})")
 
 
-def check_count(value: Any, count: int) -> None:
-    """Refuses a tuple of another length.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if len(value) != count:
-        raise ValueError(f"expected a tuple of {count}, not of {len(value)}")
-
-
-def _store_record(shape: RecordOf) -> Store:
-    attributes = [field.attribute for field in shape.fields]
-    fields = list(zip(attributes, map(compile_store, parts(shape)), offsets(shape), strict=False))
-
-    def store(staging: Staging, value: Any, at: int) -> None:
-        for attribute, write, offset in fields:
-            write(staging, getattr(value, attribute), at + offset)
-
-    return store
-
-
-def _store_case(shape: OptionOf | ResultOf | VariantOf) -> Store:
+def _write_case(
+    code: Source, shape: OptionOf | ResultOf | VariantOf, value: str, writes: Writes, offset: int
+) -> None:
     cases = payloads(shape) or ()
-    stores = [None if case is None else compile_store(case) for case in cases]
-    offset, _ = payload_offset(cases)
-    write_number = struct.Struct(_NUMBERS[case_size(len(cases))]).pack_into
-    choose = chooser(shape)
-
-    def store(staging: Staging, value: Any, at: int) -> None:
-        case, payload = choose(value)
-        write_number(staging.view, at, case)
-        write = stores[case]
-        if write is not None:
-            write(staging, payload, at + offset)
-
-    return store
+    form = NUMBERS[case_size(len(cases))]
+    inside, _ = payload_offset(cases)
+    writes.end()
+    for case, (each, payload) in zip(cases, enumerate(choose(code, shape, value)), strict=True):
+        writes.add(offset, form, str(each))
+        if case is not None:
+            write(code, case, payload, writes, offset + inside)
+        writes.end()
 
 
-def chooser(shape: OptionOf | ResultOf | VariantOf) -> Choose:
-    """What tells the number of a value's case, and its payload."""
+def choose(code: Source, shape: OptionOf | ResultOf | VariantOf, value: str) -> Iterable[str]:
+    """Adds a branch for each case of a value, to be filled as it is taken: it tells where the payload is."""
     match shape:
         case OptionOf():
-            return lambda value: (0, None) if value is None else (1, value)
+            with code.block(f"if {value} is None:"):
+                yield value
+            with code.block("else:"):
+                yield value
         case ResultOf(ok, error):
-            return _result_chooser(ok is None, error is None)
-        case VariantOf():
-            return _variant_chooser(shape)
+            failed = f"type({value}) is {code.constant(Failure)}"
+            with code.block(f"if not {failed}:"):
+                yield _filled(code, ok, value)
+            with code.block("else:"):
+                yield _filled(code, error, code.local(f"{value}.error"))
+        case VariantOf(cases):
+            kind = code.local(f"type({value})")
+            word = "if"
+            for case in cases:
+                with code.block(f"{word} {kind} is {code.constant(case.cls)}:"):
+                    if case.shape is None or case.get is None:
+                        yield value
+                    elif isinstance(case.get, str):
+                        yield code.local(f"{value}.{case.get}")
+                    else:
+                        yield code.local(f"{code.constant(case.get)}({value})")
+                word = "elif"
+            classes = code.constant(tuple(case.cls for case in cases))
+            code.add(f"else: raise {code.constant(_wrong_class)}({value}, {classes})")
 
 
-def _result_chooser(no_ok: bool, no_error: bool) -> Choose:
-    def choose(value: Any) -> tuple[int, Any]:
-        if type(value) is Failure:
-            case, empty, value = 1, no_error, value.error
-        else:
-            case, empty = 0, no_ok
-        if empty and value is not None:
-            raise TypeError(f"{value!r} is given where the result holds nothing")
-        return case, value
-
-    return choose
+def _filled(code: Source, shape: Shape | None, value: str) -> str:
+    """Adds what refuses a payload where there is none."""
+    if shape is None:
+        code.add(f"if {value} is not None: raise {code.constant(_too_much)}({value})")
+    return value
 
 
-def _variant_chooser(shape: VariantOf) -> Choose:
-    cases = {
-        case.cls: (number, case.get if case.shape is not None else None)
-        for number, case in enumerate(shape.cases)
-    }
-
-    def choose(value: Any) -> tuple[int, Any]:
-        try:
-            case, get = cases[type(value)]
-        except KeyError:
-            raise wrong_class(value, cases) from None
-        return case, value if get is None else get(value)
-
-    return choose
+def _too_much(value: Any) -> TypeError:
+    return TypeError(f"{value!r} is given where the result holds nothing")
 
 
-def wrong_class(value: Any, cases: Iterable[type]) -> TypeError:
-    """The exception for a value of none of a variant's classes."""
-    expected = ", ".join(cls.__name__ for cls in cases)
+def _wrong_class(value: Any, classes: Iterable[type]) -> TypeError:
+    expected = ", ".join(cls.__name__ for cls in classes)
     return TypeError(f"expected one of {expected}, not {type(value).__name__}")
 
 
-def number(shape: Scalar | EnumOf) -> Callable[[Any], Any]:
-    """What makes a number of a value that is one, or a name of an enum."""
+def number(code: Source, shape: Scalar | EnumOf, value: str) -> str:
+    """Adds what refuses a value that is no such number, or none of the names of an enum: an expression."""
     if isinstance(shape, EnumOf):
-        return _enum(shape.names)
+        numbers = {name: number for number, name in enumerate(shape.names)}
+        found = code.local(f"{code.constant(numbers)}.get({value})")
+        code.add(f"if {found} is None: raise {code.constant(_wrong_name)}({value}, {code.constant(numbers)})")
+        return found
     if shape == BOOL:
-        return lambda value: 1 if value else 0
+        return f"1 if {value} else 0"
     if shape == F64:
-        return lambda value: value if type(value) is float else float(index(value))
+        return code.local(f"{value} if type({value}) is float else float({code.constant(index)}({value}))")
     bits = _BITS[shape]
-    end = 1 << bits
-
-    def convert(value: Any) -> int:
-        if type(value) is not int or not 0 <= value < end:
-            raise OverflowError(f"{value!r} is not an unsigned integer of {bits} bits")
-        return value
-
-    return convert
+    code.add(
+        f"if type({value}) is not int or not 0 <= {value} < {1 << bits}:"
+        f" raise {code.constant(_out_of_range)}({value}, {bits})"
+    )
+    return value
 
 
-def _enum(names: tuple[str, ...]) -> Callable[[Any], int]:
-    numbers = {name: number for number, name in enumerate(names)}
-
-    def convert(value: Any) -> int:
-        number = numbers.get(value)
-        if number is None:
-            raise ValueError(f"{value!r} is none of {', '.join(names)}")
-        return number
-
-    return convert
+def _wrong_name(value: Any, names: Iterable[str]) -> ValueError:
+    return ValueError(f"{value!r} is none of {', '.join(names)}")
 
 
-def adder(shape: Shape) -> Add:
-    """What adds the block of a text or a list, given where its address belongs, and returns its length."""
-    if isinstance(shape, ListOf):
-        return _list(shape.item)
-    return _ADDERS[shape]
+def _out_of_range(value: Any, bits: int) -> OverflowError:
+    return OverflowError(f"{value!r} is not an unsigned integer of {bits} bits")
 
 
-def _add_text(staging: Staging, value: Any, patch: int) -> int:
-    data = str.encode(value)  # refuses what is no text, and surrogates
-    size = len(data)
-    if size < LARGE:
-        staging.add(1, data, patch)
-    else:
-        staging.hold(data, patch)
-    return size
+def _bytes(value: Any) -> bytes:
+    return value if type(value) is bytes else bytes(memoryview(value))
 
 
-def _add_bytes(staging: Staging, value: Any, patch: int) -> int:
-    data = value if type(value) is bytes else bytes(memoryview(value))
-    size = len(data)
-    if size < LARGE:
-        staging.add(1, data, patch)
-    else:
-        staging.hold(data, patch)
-    return size
+_CONVERTERS: Final[dict[Shape, Callable[[Any], bytes]]] = {STRING: str.encode, BYTES: _bytes}
 
 
-_ADDERS: Final[dict[Shape, Add]] = {
-    STRING: _add_text,
-    BYTES: _add_bytes,
-}
+def add(code: Source, shape: Shape, value: str, patch: str) -> str:
+    """Adds what adds the block of a text, bytes or a list: where its length is.
+
+    Args:
+        code: the function in the making.
+        shape: of the value.
+        value: where it is.
+        patch: where its address belongs.
+    """
+    if not isinstance(shape, ListOf):
+        convert = code.constant(_CONVERTERS[shape])  # refuses surrogates, too
+        return code.local(f"staging.put({convert}({value}), {patch})")
+    size, align = size_align(shape.item)
+    length = code.local(f"len({value})")
+    at = code.local(f"staging.add({align}, bytes({length} * {size}), {patch})")
+    end = code.local(f"{at} + {length} * {size}")
+    each = code.local()
+    changed = code.constant(_changed)
+    with code.block(f"for {each} in {value}:"):
+        code.add(f"if {at} == {end}: raise {changed}('grew')")
+        writes = Writes(code, at)
+        write(code, shape.item, each, writes, 0)
+        writes.end()
+        code.add(f"{at} += {size}")
+    code.add(f"if {at} != {end}: raise {changed}('shrank')")
+    return length
 
 
-def _list(shape: Shape) -> Add:
-    store = compile_store(shape)
-    size, align = size_align(shape)
-
-    def add(staging: Staging, value: Any, patch: int) -> int:
-        count = len(value)
-        at = staging.add(align, bytes(count * size), patch)
-        end = at + count * size
-        for each in value:
-            if at == end:
-                raise ValueError("the list grew while it was read")
-            store(staging, each, at)
-            at += size
-        if at != end:
-            raise ValueError("the list shrank while it was read")
-        return count
-
-    return add
+def _changed(how: str) -> ValueError:
+    return ValueError(f"the list {how} while it was read")

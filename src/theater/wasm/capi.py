@@ -9,7 +9,8 @@ import os
 import struct
 import sys
 from collections.abc import Callable
-from ctypes import CFUNCTYPE, PYFUNCTYPE, c_bool, c_char_p, c_size_t, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, PYFUNCTYPE, byref, c_bool, c_char_p, c_size_t, c_uint64, c_void_p
+from functools import partial
 from typing import Any, Final
 
 import wasmtime
@@ -47,23 +48,13 @@ def _function(make: Any, name: str, result: Any, *arguments: Any) -> Callable[..
 
 poll: Final = _function(CFUNCTYPE, "wasmtime_call_future_poll", c_bool, c_void_p)
 delete_call: Final = _function(PYFUNCTYPE, "wasmtime_call_future_delete", None, c_void_p)
+increment_epoch: Final = _function(PYFUNCTYPE, "wasmtime_engine_increment_epoch", None, c_void_p)
 yield_on_epoch: Final = _function(
     PYFUNCTYPE, "wasmtime_context_epoch_deadline_async_yield_and_update", None, c_void_p, c_uint64
 )
 
-new_core_call: Final = _function(
-    PYFUNCTYPE,
-    "wasmtime_func_call_async",
-    c_void_p,  # the call
-    c_void_p,  # wasmtime_context_t
-    c_void_p,  # wasmtime_func_t
-    c_void_p,  # arguments
-    c_size_t,
-    c_void_p,  # results
-    c_size_t,
-    c_void_p,  # where the address of a trap is put
-    c_void_p,  # where the address of an error is put
-)
+# Without the types of its arguments; see `core_call`.
+_new_core_call: Final = _function(PYFUNCTYPE, "wasmtime_func_call_async", c_void_p)
 new_core_instantiation: Final = _function(
     PYFUNCTYPE,
     "wasmtime_linker_instantiate_async",
@@ -173,6 +164,23 @@ def address_of_struct(raw: ctypes.Structure) -> int:
 def take_error(address: int) -> wasmtime.WasmtimeError:
     """An error of wasmtime's as an exception, which frees it."""
     return wasmtime.WasmtimeError._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasmtime_error_t)))
+
+
+def core_call(context: int, function: ffi.wasmtime_func_t, trap: int, error: int) -> Callable[[], int]:
+    """What begins a call of a core function without parameters and results, and returns its address.
+
+    All its arguments are converted here, once, which spares a third of a call's time.
+
+    Args:
+        context: address of the wasmtime_context_t.
+        function: is held for as long as what is returned.
+        trap, error: where the address of a trap or an error is put.
+    """
+    address, size = c_void_p.from_param, c_size_t.from_param
+    none = address(None), size(0)
+    return partial(
+        _new_core_call, address(context), byref(function), *none, *none, address(trap), address(error)
+    )
 
 
 def check_error(address: int | None) -> None:

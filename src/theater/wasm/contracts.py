@@ -1,7 +1,7 @@
 """The functions of both versions of the contract, as shapes; the types are those of the WIT files."""
 
 from collections.abc import Mapping
-from operator import attrgetter, methodcaller
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 from theater.contract import (
@@ -91,19 +91,19 @@ _HEADERS = Adapted(_PAIRS, Headers)
 # 0.2.0
 
 CLOSE = _record(Close, code=U16, reason=STRING)
-_TEXT = Case("text", Text, STRING, attrgetter("text"))
-_BINARY = Case("binary", Binary, BYTES, attrgetter("data"))
-_PING = Case("ping", Ping, BYTES, attrgetter("payload"))
-_PONG = Case("pong", Pong, BYTES, attrgetter("payload"))
+_TEXT = Case("text", Text, STRING, "text")
+_BINARY = Case("binary", Binary, BYTES, "data")
+_PING = Case("ping", Ping, BYTES, "payload")
+_PONG = Case("pong", Pong, BYTES, "payload")
 MESSAGE = VariantOf((_TEXT, _BINARY, _PING, _PONG, Case("close", Close, CLOSE)))
 INCOMING = VariantOf((_TEXT, _BINARY, _PING, _PONG))
 DATA = VariantOf((_TEXT, _BINARY))
 EVENT = VariantOf(
     (
         Case("connected", Connected),
-        Case("received", Received, INCOMING, attrgetter("message")),
-        Case("error", Error, STRING, attrgetter("problem")),
-        Case("congested", Congested, U64, attrgetter("waiting")),
+        Case("received", Received, INCOMING, "message"),
+        Case("error", Error, STRING, "problem"),
+        Case("congested", Congested, U64, "waiting"),
         Case("drained", Drained),
         Case("closed", Closed, _record(Closed, code=U16, reason=STRING)),
     )
@@ -263,8 +263,8 @@ MESSAGE_TYPE = VariantOf((_TEXT, _BINARY, Case("ping", Ping), Case("pong", Pong)
 CONNECTION_EVENT = VariantOf(
     (
         Case("connected", Connected),
-        Case("message", Received, MESSAGE_TYPE, attrgetter("message")),
-        Case("error", Error, STRING, attrgetter("problem")),
+        Case("message", Received, MESSAGE_TYPE, "message"),
+        Case("error", Error, STRING, "problem"),
         Case("closed", Closed),
     )
 )

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 import wasmtime
 from wasmtime import _bindings as ffi  # the package does not set the size of stacks
 
 from theater.wasm import capi
+from theater.wasm.capi import address_of
 
 log = logging.getLogger("theater")
 
@@ -138,7 +140,7 @@ class Engine:
         self._blocking.shutdown()
 
     def _tick(self) -> None:
-        raw = self.raw
+        advance = partial(capi.increment_epoch, address_of(self.raw.ptr()))
         while not self._closed:
             self._wake.clear()
             before = self.begun
@@ -150,7 +152,7 @@ class Engine:
             while not self._closed:
                 before = self.begun
                 time.sleep(TICK)
-                raw.increment_epoch()
+                advance()
                 if before == self.begun == self.ended and not self._computing:
                     break
 

@@ -20,7 +20,6 @@ from theater.wasm.capi import BYTES_HEADER, MEMORY, address_of, address_of_struc
 from theater.wasm.memory import Guest, Staging
 from theater.wasm.shapes import FunctionShape
 
-_read_word: Final = capi.read_word
 _poll: Final = capi.poll
 _delete_call: Final = capi.delete_call
 _context_of: Final = capi.context_of
@@ -29,8 +28,7 @@ _write_continuation: Final = struct.Struct("<QQQ").pack_into  # function, what i
 _YES: Final = b"\1"
 _YES_ADDRESS: Final = id(_YES) + BYTES_HEADER
 _FAILED: Final = b"a host function failed"
-_NOTHING: Final = bytes(16)
-_NO_VALUES: Final = (None, 0)
+NOTHING: Final = bytes(16)
 _FULL: Final = 15 / 16  # of what a memory may have; a guest that allocates asks for more than is left
 
 
@@ -39,17 +37,19 @@ class OutOfMemory(wasmtime.WasmtimeError):
 
 
 class Outcome:
-    """Where wasmtime puts why calls in a store have failed, if they have."""
+    """Where wasmtime puts why calls in a store have failed, if they have.
 
-    __slots__ = ("_found", "error", "trap")
+    Attributes:
+        found: two addresses, which are `NOTHING` as long as none has failed.
+        trap, error: where they lie.
+    """
+
+    __slots__ = ("error", "found", "trap")
 
     def __init__(self) -> None:
-        self._found = bytes(16)
-        self.trap = id(self._found) + BYTES_HEADER
+        self.found = bytes(16)
+        self.trap = id(self.found) + BYTES_HEADER
         self.error = self.trap + 8
-
-    def failed(self) -> bool:
-        return self._found != _NOTHING
 
     def take(self) -> wasmtime.WasmtimeError:
         """Why a call has failed."""
@@ -136,7 +136,7 @@ class Function:
 
     def __init__(self, shape: FunctionShape) -> None:
         self.store = storing.compile_arguments(shape.parameters)
-        self.load = None if shape.result is None else loading.compile_result(shape.result)
+        self.load = loading.compile_result(shape.result)
 
 
 class BoundFunction:
@@ -149,38 +149,32 @@ class BoundFunction:
         func: the glue's, which calls it.
     """
 
-    __slots__ = ("_context", "_func", "_link", "_load", "_new_call", "_slot", "_store")
+    __slots__ = ("_context", "_link", "_load", "_new_call", "_store")
 
     def __init__(self, function: Function, context: Context, link: Link, func: ffi.wasmtime_func_t) -> None:
         self._store = function.store
         self._load = function.load
         self._context = context
         self._link = link
-        self._slot = link.slots
-        self._func = func
-        outcome = link.outcome
-        self._new_call = partial(
-            capi.new_core_call,
-            context.address,
-            address_of_struct(func),
-            *_NO_VALUES,
-            *_NO_VALUES,
-            outcome.trap,
-            outcome.error,
-        )
+        self._new_call = capi.core_call(context.address, func, link.outcome.trap, link.outcome.error)
 
-    def start(self, *arguments: Any) -> Pending:
+    def start(self, arguments: tuple[Any, ...]) -> Pending:
         """Begins a call, without letting the guest run yet. Raises what `run` raises before it does."""
         context = self._context
+        link = self._link
         context.enter()
         try:
-            call = self._begin(arguments)
+            if not link.alive:
+                raise wasmtime.WasmtimeError("wasm trap: cannot enter component instance")
+            self._store(link.staging, arguments)
+            link.alive = False
+            call = self._new_call()
         except BaseException:
             context.leave()
             raise
         return Pending(context, call, self._take, _give_nothing)
 
-    def run(self, *arguments: Any) -> Any:
+    def run(self, arguments: tuple[Any, ...]) -> Any:
         """Calls, and lets the guest run at once, for a second slice too if it does not wait.
 
         Returns:
@@ -198,7 +192,7 @@ class BoundFunction:
         context = self._context
         link = self._link
         if context.busy or not link.alive:
-            return self.start(*arguments)  # raises
+            return self.start(arguments)  # raises
         context.busy = True
         call = 0
         over = True
@@ -216,26 +210,14 @@ class BoundFunction:
                     _delete_call(call)
                 context.leave()
 
-    def _begin(self, arguments: tuple[Any, ...]) -> int:
-        link = self._link
-        if not link.alive:
-            raise wasmtime.WasmtimeError("wasm trap: cannot enter component instance")
-        self._store(link.staging, arguments)
-        link.alive = False
-        return self._new_call()  # type: ignore[no-any-return]
-
     def _take(self) -> Any:
         """What a call that is over returned."""
         link = self._link
-        if link.outcome.failed():
+        if link.outcome.found != NOTHING:
             raise link.failure(self._context.raised)
         link.alive = True
-        if self._load is None:
-            return None
         guest = link.guest
-        guest.renew()
-        (word,) = _read_word(MEMORY, self._slot)
-        return self._load(guest, word)
+        return self._load(guest, guest.renew())
 
 
 def _give_nothing() -> None:

@@ -74,39 +74,39 @@ class Host:
         context: the actor's.
 
     Attributes:
-        ended: connections that come to their end in this turn, and are known until it is over.
-        pieces: connections to which this turn has sent pieces of a message.
-        lines: how many this turn has written to the log.
+        used: there is something to forget when the next turn begins.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._extra = {"actor": str(context.address)}
-        self.ended: dict[int, Connection] = {}
-        self.pieces: set[int] = set()
-        self.lines = 0
+        self.used = False
+        self._ended: dict[int, Connection] = {}  # that come to their end in this turn
+        self._pieces: set[int] = set()  # connections to which this turn has sent pieces of a message
+        self._lines = 0  # that this turn has written to the log
         self._streams: dict[int, Wire] = {}  # messages that go out in pieces
 
     def begin(self, ended: Iterable[Connection] = ()) -> None:
         """Begins a turn, in which these connections come to their end."""
-        self.ended = {connection.id: connection for connection in ended}
-        self.pieces.clear()
-        self.lines = 0
-        for each in self.ended:
+        self._ended = {connection.id: connection for connection in ended}
+        self._pieces.clear()
+        self._lines = 0
+        self.used = bool(self._ended)
+        for each in self._ended:
             self._streams.pop(each, None)  # nobody is left to take the rest
 
     def fail(self) -> None:
         """The turn has failed: messages that it has sent pieces of cannot be completed."""
-        for each in self.pieces & self._streams.keys():
+        for each in self._pieces & self._streams.keys():
             self._streams.pop(each).break_stream(begun=True)
 
     def forget(self) -> None:
         """The instance has ended: no other can complete what it has begun to send."""
-        self.pieces.update(self._streams)
+        self._pieces.update(self._streams)
         self.fail()
 
     def _connection(self, id: int) -> Connection | None:
-        return self._context.connections.get(id) or self.ended.get(id)
+        return self._context.connections.get(id) or self._ended.get(id)
 
     # websocket
 
@@ -133,7 +133,8 @@ class Host:
             await wire.drained()
             wire.open_stream()
             self._streams[conn] = wire
-        self.pieces.add(conn)
+        self._pieces.add(conn)
+        self.used = True
         wire.send_chunk(chunk.text if isinstance(chunk, Text) else chunk.data, last)
         if last:
             del self._streams[conn]
@@ -218,11 +219,12 @@ class Host:
     # host
 
     def log(self, level: str, message: str) -> None:
-        self.lines += 1
-        if self.lines < _MAX_LINES:
+        self._lines += 1
+        self.used = True
+        if self._lines < _MAX_LINES:
             text = message[:_MAX_LINE]
             log.log(_LEVELS[level], "%s: %s", self._context.address, text, extra=self._extra)
-        elif self.lines == _MAX_LINES:
+        elif self._lines == _MAX_LINES:
             log.warning("%s has more to say in one turn than the log takes", self._context.address)
 
     def now(self) -> float:

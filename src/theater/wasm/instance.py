@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import wasmtime
@@ -102,7 +103,7 @@ class Instance:
         if engine.asleep:
             engine.wake()
         try:
-            result = run(*arguments)
+            result = run(arguments)
         except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
         finally:
@@ -114,7 +115,7 @@ class Instance:
 
     async def _call_elsewhere(self, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
         try:
-            result = await self._engine.elsewhere(self._affinity, run, *arguments)
+            result = await self._engine.elsewhere(self._affinity, run, arguments)
         except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
         if type(result) is Pending:
@@ -199,8 +200,8 @@ class BlockingInstance(Instance):
 
     async def start(self) -> None:
         program = self.program
-        arguments = program.linker, self._context, program.component
-        raw = await self._call_elsewhere(stock.instantiate, arguments, program.limits.start_time)
+        make = partial(stock.instantiate, program.linker, self._context, program.component)
+        raw = await self._hold(make, program.limits.start_time)
         for name, (index, plan) in program.plans.items():
             function = raw.get_func(self._context.store, index)
             assert function is not None  # noqa: S101  # it has been reflected on
@@ -208,23 +209,21 @@ class BlockingInstance(Instance):
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         run = self._functions[function].run
-        return self._call_elsewhere(run, arguments, self.program.limits.turn_time)
+        return self._hold(partial(run, arguments), self.program.limits.turn_time)
 
-    def _hold(self, allowed: float, run: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
-        """In a worker thread: gives a call its time, and again whenever it has waited."""
+    async def _hold(self, run: Callable[[], Any], allowed: float) -> Any:
+        """Gives a call a worker thread, and its time whenever it has not waited or does so no more."""
 
         def allow() -> None:
             self._context.store.set_epoch_deadline(math.ceil(allowed / TICK))
 
-        allow()
-        on_resume(allow)
-        return run(*arguments)
+        def compute() -> Any:
+            allow()
+            on_resume(allow)
+            return run()
 
-    async def _call_elsewhere(  # type: ignore[override]
-        self, run: Callable[..., Any], arguments: tuple[object, ...], allowed: float
-    ) -> Any:
         try:
-            return await self._engine.elsewhere(None, self._hold, allowed, run, arguments)
+            return await self._engine.elsewhere(None, compute)
         except BaseException as error:  # noqa: BLE001  # it is raised, or what it means
             raise self._failure(error) from None
 

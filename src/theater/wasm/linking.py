@@ -22,7 +22,7 @@ from theater.wasm.binary import Export, Lifted, Lowered, Plan, Source, Unsupport
 from theater.wasm.calls import Context, HostFunction, Pending, Registry
 from theater.wasm.capi import address_of, address_of_struct, check_error
 from theater.wasm.engine import RESERVATION
-from theater.wasm.fibers import BoundFunction, Function, Link, Outcome, define, define_delivery
+from theater.wasm.fibers import NOTHING, BoundFunction, Function, Link, Outcome, define, define_delivery
 from theater.wasm.glue import (
     DELIVER,
     HOST,
@@ -101,7 +101,7 @@ class Linked:
         functions: dict[str, BoundFunction] = {}
 
         def take() -> dict[str, BoundFunction]:
-            if outcome.failed():
+            if outcome.found != NOTHING:
                 link = context.link
                 raise outcome.take() if link is None else link.failure(context.raised)
             return functions
@@ -225,7 +225,7 @@ class _Instantiation(Pending):
 
     def poll(self) -> bool:
         while not self._over and super().poll():
-            self._over = self._outcome.failed() or not self._go_on()
+            self._over = self._outcome.found != NOTHING or not self._go_on()
         return self._over
 
     def _go_on(self) -> bool:

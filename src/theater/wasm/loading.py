@@ -1,16 +1,18 @@
 """Values of Python from a guest's memory and its core values.
 
-A shape is compiled once into closures: one that reads a value from memory, one that makes it from words.
-Nothing of what a guest says is trusted. An address is read from when what lies there, all of its size, is
-known to lie in the guest's memory; lengths are held against the limit before anything is copied.
+What reads the values of a shape is written as source, once: see `source`. Nothing of what a guest says is
+trusted. An address is read from when what lies there, all of its size, is known to lie in the guest's
+memory; lengths are held against the limit before anything is copied.
+
+In the code, `guest` is the guest's memory.
 """
 
-# ruff: noqa: ARG005  all converters are called alike
-
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 
+from theater.wasm.blocks import FORMATS, NUMBERS
 from theater.wasm.canonical import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
@@ -27,7 +29,6 @@ from theater.wasm.capi import MEMORY
 from theater.wasm.memory import ITEM, Guest
 from theater.wasm.shapes import (
     BOOL,
-    BYTES,
     F64,
     STRING,
     U8,
@@ -46,173 +47,251 @@ from theater.wasm.shapes import (
     TupleOf,
     VariantOf,
 )
+from theater.wasm.source import Source
 
 _32_BITS: Final = 0xFFFF_FFFF
-_MASKS: Final = {U8: 0xFF, U16: 0xFFFF, U32: _32_BITS, U64: 0xFFFF_FFFF_FFFF_FFFF}
-_FORMATS: Final = {BOOL: "B", U8: "B", U16: "H", U32: "I", U64: "Q", F64: "d"}
-_NUMBERS: Final = {1: "B", 2: "H", 4: "I"}  # of cases, by their size
+_MASKS: Final = {U8: 0xFF, U16: 0xFFFF, U32: _32_BITS}
 _to_bytes: Final = struct.Struct("<Q").pack
 _to_double: Final = struct.Struct("<d").unpack
 
-Load = Callable[[Guest, int], Any]
-"""Called with the address, that of the process, of a value whose bytes lie in the guest's memory.
 
-Raises:
-    InvalidValue: the guest handed over what is no value of the shape.
-    ValueTooLarge: more would be copied than may.
-    Exception: what the shape's classes raise over values that they do not take.
-"""
-
-Copy = Callable[[Guest, int, int], Any]
-"""Called with the address in the guest's memory and the length of a text, of bytes or a list. Raises the
-same."""
-
-Take = Callable[[Guest, Sequence[int]], Any]
-"""Called with words, of which a value takes those that its place among them says. Raises the same."""
-
-
-def compile_arguments(shapes: Sequence[Shape]) -> Callable[[Guest, Sequence[int]], tuple[Any, ...]]:
+@cache
+def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, Sequence[int]], tuple[Any, ...]]:
     """Compiles what reads the arguments that a guest calls a function of the host with, given the words of
     its core values: without the address for a result, which comes behind them.
+
+    It raises:
+        InvalidValue: the guest handed over what is no value of the shape.
+        ValueTooLarge: more would be copied than may.
+        Exception: what the shape's classes raise over values that they do not take.
     """
-    whole = TupleOf(tuple(shapes))
+    code = Source()
+    whole = TupleOf(shapes)
     if len(flatten(shapes)) > MAX_FLAT_PARAMS:
-        load = _compile_pointed(whole)
-        return lambda guest, words: load(guest, words[0])
-    takes = _take_parts(whole, 0)
-    return lambda guest, words: tuple([take(guest, words) for take in takes])
+        found = _pointed(code, whole, "words[0]")
+    else:
+        found = _value(code, whole, _Words(code, 0))
+    code.add(f"return {found}")
+    return code.function("guest, words")
 
 
+@cache
 def compile_result(shape: Shape | None) -> Callable[[Guest, int], Any]:
-    """Compiles what reads the result of a guest's function, given the word that it returned, if any."""
-    if shape is None:
-        return lambda guest, word: None
-    if len(flatten((shape,))) > MAX_FLAT_RESULTS:
-        return _compile_pointed(shape)
-    take = compile_take(shape, 0)
-    return lambda guest, word: take(guest, (word,))
+    """Compiles what reads the result of a guest's function, given the word that it returned, if any.
+
+    It raises the same.
+    """
+    code = Source()
+    if shape is not None:
+        if len(flatten((shape,))) > MAX_FLAT_RESULTS:
+            found = _pointed(code, shape, "word")
+        else:
+            code.add("words = word,")
+            found = _value(code, shape, _Words(code, 0))
+        code.add(f"return {found}")
+    return code.function("guest, word")
 
 
-def _compile_pointed(shape: Shape) -> Callable[[Guest, int], Any]:
-    """What reads a value from memory, given the word with its address."""
-    load = compile_load(shape)
+def _pointed(code: Source, shape: Shape, word: str) -> str:
+    """Adds what reads a value from memory, given the word with its address."""
     size, align = size_align(shape)
-
-    def load_pointed(guest: Guest, word: int) -> Any:
-        at = word & _32_BITS
-        if at % align or at + size > guest.size:
-            raise guest.misplaced(at, size, align)
-        return load(guest, guest.base + at)
-
-    return load_pointed
+    at = code.local(f"{word} & {_32_BITS}")
+    _check(code, at, str(size), align)
+    code.add(f"{at} += guest.base")
+    return _value(code, shape, _read(code, shape, at, 0))
 
 
-def compile_load(shape: Shape, offset: int = 0) -> Load:
-    """Compiles what reads a value from memory.
+def _check(code: Source, at: str, size: str, align: int) -> None:
+    """Adds what refuses an address that is not aligned, or from which too few bytes follow."""
+    wrong = f"{at} + {size} > guest.size"
+    if align > 1:
+        wrong = f"{at} & {align - 1} or {wrong}"
+    code.add(f"if {wrong}: raise guest.misplaced({at}, {size}, {align})")
+
+
+class _Words:
+    """Where the numbers are that a value consists of, one after the other: here in `words`.
 
     Args:
-        offset: where it lies from the address that will be given, in bytes.
+        code: the function in the making.
+        place: of the first one.
     """
-    if payloads(shape) is not None:
-        return _load_case(shape, offset)
+
+    def __init__(self, code: Source, place: int) -> None:
+        self._code = code
+        self._place = place
+
+    def _next(self) -> str:
+        self._place += 1
+        return f"words[{self._place - 1}]"
+
+    def number(self, shape: Scalar) -> str:
+        """The next one: an expression."""
+        word = self._next()
+        if shape == F64:
+            return f"{self._code.constant(_to_double)}({self._code.constant(_to_bytes)}({word}))[0]"
+        return word if shape == U64 else f"({word} & {_MASKS.get(shape, _32_BITS)})"
+
+    def pointer(self) -> tuple[str, str]:
+        """Address and length, which come next: names of variables."""
+        code = self._code
+        return code.local(f"{self._next()} & {_32_BITS}"), code.local(f"{self._next()} & {_32_BITS}")
+
+    def case(self, shape: Shape) -> tuple[str, "_Payload"]:
+        """The number of a case, which comes next: the name of a variable, and what tells where the payload
+        of a case is, in the branch of that case.
+        """
+        first = self._place + 1
+        number = self._code.local(f"{self._next()} & {_32_BITS}")
+        self._place = first - 1 + len(flatten((shape,)))
+        return number, lambda _: _Words(self._code, first)
+
+
+class _Block:
+    """The same for numbers that have been read from memory.
+
+    Args:
+        code: the function in the making.
+        at: the address in the process, the name of a variable.
+        numbers: their offsets from there, and the names of the variables.
+    """
+
+    def __init__(self, code: Source, at: str, numbers: Sequence[tuple[int, str]]) -> None:
+        self._code = code
+        self._at = at
+        self._numbers = iter(numbers)
+
+    def number(self, shape: Scalar) -> str:
+        return next(self._numbers)[1]
+
+    def pointer(self) -> tuple[str, str]:
+        return next(self._numbers)[1], next(self._numbers)[1]
+
+    def case(self, shape: Shape) -> tuple[str, "_Payload"]:
+        offset, number = next(self._numbers)
+        cases = payloads(shape) or ()
+        inside = offset + payload_offset(cases)[0]
+        read = [next(self._numbers) for _ in list(_numbers(shape, 0))[1:]]
+
+        def payload(case: Shape) -> _Block:
+            if list(_numbers(case, inside)) == [(inside, "I"), (inside + 4, "I")]:
+                return _Block(self._code, self._at, read)
+            return _read(self._code, case, self._at, inside)
+
+        return number, payload
+
+
+_Numbers = _Words | _Block
+_Payload = Callable[[Shape], _Numbers]
+
+
+def _read(code: Source, shape: Shape, at: str, offset: int) -> _Block:
+    """Adds what reads the numbers that a value in memory consists of.
+
+    Args:
+        code: the function in the making.
+        shape: of the value.
+        at: an address in the process, the name of a variable.
+        offset: of the value from there.
+    """
+    form = "<"
+    end = 0
+    names = []
+    for start, each in _numbers(shape, offset):
+        form += f"{start - end}x{each}"
+        end = start + struct.calcsize(each)
+        names.append((start, code.local()))
+    unpack = code.constant(struct.Struct(form).unpack_from)
+    code.add(f"{', '.join(name for _, name in names)}, = {unpack}({code.constant(MEMORY)}, {at})")
+    return _Block(code, at, names)
+
+
+def _numbers(shape: Shape, offset: int) -> Iterator[tuple[int, str]]:
+    """The places and formats of the numbers that are read for a value at once.
+
+    Of one with cases it is that of the case, and the address and length that most payloads consist of,
+    if there is room for them.
+    """
+    if (cases := payloads(shape)) is not None:
+        yield offset, NUMBERS[case_size(len(cases))]
+        start, _ = payload_offset(cases)
+        if start + 8 <= size_align(shape)[0]:
+            yield from _pointer(offset + start)
+        return
     match shape:
-        case Scalar() if shape in _FORMATS:
-            return _load_scalar(shape, offset)
-        case TupleOf():
-            return _load_tuple(shape, offset)
-        case RecordOf(make):
-            fields = _load_parts(shape, offset)
-            return lambda guest, at: make(*[load(guest, at) for load in fields])
-        case Adapted(inner, make):
-            inner_load = compile_load(inner, offset)
-            return lambda guest, at: make(inner_load(guest, at))
+        case Scalar() if shape in FORMATS:
+            yield offset, FORMATS[shape]
+        case RecordOf() | TupleOf():
+            for part, start in zip(parts(shape), offsets(shape), strict=False):
+                yield from _numbers(part, offset + start)
+        case Adapted(inner):
+            yield from _numbers(inner, offset)
         case _:
-            copy = _copier(shape)
-            read = _reader(offset, "II")
-            return lambda guest, at: copy(guest, *read(MEMORY, at))
+            yield from _pointer(offset)
 
 
-_COPIES: Final[dict[Shape, Copy]] = {STRING: Guest.text, BYTES: Guest.data}
+def _pointer(offset: int) -> Iterator[tuple[int, str]]:
+    return iter(((offset, "I"), (offset + 4, "I")))
 
 
-def _copier(shape: Shape) -> Copy:
-    return _list(shape.item) if isinstance(shape, ListOf) else _COPIES[shape]
+def _value(code: Source, shape: Shape, numbers: _Numbers) -> str:
+    """Adds what makes a value of numbers: an expression, to be evaluated once."""
+    if payloads(shape) is not None:
+        return _case(code, shape, numbers)
+    match shape:
+        case Scalar() if shape in FORMATS:
+            found = numbers.number(shape)
+            return f"{found} != 0" if shape == BOOL else found
+        case TupleOf(items):
+            return f"({''.join(f'{_value(code, item, numbers)}, ' for item in items)})"
+        case RecordOf(make, fields):
+            found = ", ".join(_value(code, field.shape, numbers) for field in fields)
+            return f"{code.constant(make)}({found})"
+        case Adapted(inner, make):
+            return f"{code.constant(make)}({_value(code, inner, numbers)})"
+        case ListOf(item):
+            return _list(code, item, *numbers.pointer())
+        case _:
+            return f"guest.{'text' if shape == STRING else 'data'}({', '.join(numbers.pointer())})"
 
 
-def _reader(offset: int, form: str) -> Callable[[memoryview, int], tuple[Any, ...]]:
-    return struct.Struct(f"<{offset}x{form}").unpack_from
+def _list(code: Source, item: Shape, at: str, count: str) -> str:
+    """Adds what makes a list from the address and the number of its items: the name of a variable."""
+    size, align = size_align(item)
+    whole = code.local(f"{count} * {size}")
+    _check(code, at, whole, align)
+    left = code.local(f"guest.left - {count} * {ITEM}")
+    code.add(f"if {left} < 0: raise guest.too_large({left})")
+    code.add(f"guest.left = {left}")
+    start = code.local(f"guest.base + {at}")
+    found = code.local("[]")
+    each = code.local()
+    # An actor's usual answer is one message, for which a range would take as long as the loop.
+    with code.block(
+        f"for {each} in ({start},) if {count} == 1 else range({start}, {start} + {whole}, {size}):"
+    ):
+        code.add(f"{found}.append({_value(code, item, _read(code, item, each, 0))})")
+    return found
 
 
-def _load_scalar(shape: Scalar, offset: int) -> Load:
-    read = _reader(offset, _FORMATS[shape])
-    if shape == BOOL:
-        return lambda guest, at: read(MEMORY, at)[0] != 0
-    return lambda guest, at: read(MEMORY, at)[0]
-
-
-def _load_tuple(shape: TupleOf, offset: int) -> Load:
-    if shape.items == (STRING, STRING):  # a header field
-        return _load_texts(offset)
-    items = _load_parts(shape, offset)
-    return lambda guest, at: tuple([load(guest, at) for load in items])
-
-
-def _load_texts(offset: int) -> Load:
-    read = _reader(offset, "IIII")
-
-    def load(guest: Guest, at: int) -> tuple[str, str]:
-        one, size, other, length = read(MEMORY, at)
-        return guest.text(one, size), guest.text(other, length)
-
-    return load
-
-
-def _load_parts(shape: RecordOf | TupleOf, offset: int) -> list[Load]:
-    return [
-        compile_load(part, offset + start) for part, start in zip(parts(shape), offsets(shape), strict=False)
-    ]
-
-
-def _load_case(shape: Shape, offset: int) -> Load:
+def _case(code: Source, shape: Shape, numbers: _Numbers) -> str:
+    """Adds what makes a value with cases: the name of a variable."""
+    number, payload = numbers.case(shape)
     cases = payloads(shape) or ()
-    inside = offset + payload_offset(cases)[0]
-    read = _case_reader(shape, offset)
-    known = [(*_payload(case, inside), *makes) for case, makes in zip(cases, _makes(shape), strict=True)]
-
-    def load_case(guest: Guest, at: int) -> Any:
-        number, start, length = read(MEMORY, at)
-        if number >= len(known):
-            raise _no_case(number, len(known))
-        copy, load, make, constant = known[number]
-        if copy is not None:
-            value = copy(guest, start, length)
-        elif load is not None:
-            value = load(guest, at)
-        else:
-            return constant
-        return value if make is None else make(value)
-
-    return load_case
-
-
-def _payload(shape: Shape | None, offset: int) -> tuple[Copy | None, Load | None]:
-    """What makes a payload of its address and length, if it consists of these, or else from memory."""
-    if shape is None:
-        return None, None
-    if isinstance(shape, ListOf) or shape in _COPIES:
-        return _copier(shape), None
-    return None, compile_load(shape, offset)
-
-
-def _case_reader(shape: Shape, offset: int) -> Callable[[memoryview, int], tuple[int, ...]]:
-    """What reads the number of a case, and at once the address and length that most payloads consist of."""
-    cases = payloads(shape) or ()
-    form = f"{offset}x{_NUMBERS[case_size(len(cases))]}"
-    start, _ = payload_offset(cases)
-    if start + 8 <= size_align(shape)[0]:
-        return struct.Struct(f"<{form}{start - case_size(len(cases))}xII").unpack_from
-    read = struct.Struct(f"<{form}").unpack_from
-    return lambda memory, at: (*read(memory, at), 0, 0)
+    wrong = f"raise {code.constant(_no_case)}({number}, {len(cases)})"
+    if isinstance(shape, EnumOf):
+        code.add(f"if {number} >= {len(cases)}: {wrong}")
+        return code.local(f"{code.constant(shape.names)}[{number}]")
+    found = code.local()
+    for each, (case, (make, constant)) in enumerate(zip(cases, _makes(shape), strict=True)):
+        with code.block(f"{'elif' if each else 'if'} {number} == {each}:"):
+            if case is None:
+                code.add(f"{found} = {code.constant(constant)}")
+            else:
+                value = _value(code, case, payload(case))
+                code.add(f"{found} = {value if make is None else f'{code.constant(make)}({value})'}")
+    code.add(f"else: {wrong}")
+    return found
 
 
 def _no_case(number: int, count: int) -> InvalidValue:
@@ -226,8 +305,6 @@ def _makes(shape: Shape) -> list[tuple[Callable[[Any], Any] | None, Any]]:
             return [(None, None), (None, None)]
         case ResultOf():
             return [(None, None), (Failure, Failure())]
-        case EnumOf(names):
-            return [(None, name) for name in names]
         case VariantOf(cases):
             return [
                 (None, case.cls()) if case.shape is None else (case.cls if case.get else None, None)
@@ -235,88 +312,3 @@ def _makes(shape: Shape) -> list[tuple[Callable[[Any], Any] | None, Any]]:
             ]
         case _:
             raise AssertionError(shape)
-
-
-def _list(shape: Shape) -> Copy:
-    """What makes a list from the address and the number of its items."""
-    item = compile_load(shape)
-    size, align = size_align(shape)
-
-    def load_list(guest: Guest, at: int, count: int) -> list[Any]:
-        whole = count * size
-        if at % align or at + whole > guest.size:
-            raise guest.misplaced(at, whole, align)
-        left = guest.left - count * ITEM
-        if left < 0:
-            raise guest.too_large(left)
-        guest.left = left
-        start = guest.base + at
-        if count == 1:  # the usual answer of an actor
-            return [item(guest, start)]
-        return [item(guest, each) for each in range(start, start + whole, size)]
-
-    return load_list
-
-
-def compile_take(shape: Shape, place: int) -> Take:
-    """Compiles what makes a value of words.
-
-    Args:
-        place: of the first of its own among all of them.
-    """
-    if payloads(shape) is not None:
-        return _take_case(shape, place)
-    match shape:
-        case Scalar() if shape in _FORMATS:
-            return _take_scalar(shape, place)
-        case TupleOf():
-            items = _take_parts(shape, place)
-            return lambda guest, words: tuple([take(guest, words) for take in items])
-        case RecordOf(make):
-            fields = _take_parts(shape, place)
-            return lambda guest, words: make(*[take(guest, words) for take in fields])
-        case Adapted(inner, make):
-            inner_take = compile_take(inner, place)
-            return lambda guest, words: make(inner_take(guest, words))
-        case _:
-            copy = _copier(shape)
-            after = place + 1
-            return lambda guest, words: copy(guest, words[place] & _32_BITS, words[after] & _32_BITS)
-
-
-def _take_scalar(shape: Scalar, place: int) -> Take:
-    if shape == BOOL:
-        return lambda guest, words: words[place] & _32_BITS != 0
-    if shape == F64:
-        return lambda guest, words: _to_double(_to_bytes(words[place]))[0]
-    mask = _MASKS[shape]
-    return lambda guest, words: words[place] & mask
-
-
-def _take_parts(shape: RecordOf | TupleOf, place: int) -> list[Take]:
-    takes = []
-    for part in parts(shape):
-        takes.append(compile_take(part, place))
-        place += len(flatten((part,)))
-    return takes
-
-
-def _take_case(shape: Shape, place: int) -> Take:
-    """All cases have their payload at the same place."""
-    cases = payloads(shape) or ()
-    known = [
-        (None if case is None else compile_take(case, place + 1), make, constant)
-        for case, (make, constant) in zip(cases, _makes(shape), strict=True)
-    ]
-
-    def take_case(guest: Guest, words: Sequence[int]) -> Any:
-        number = words[place] & _32_BITS
-        if number >= len(known):
-            raise _no_case(number, len(known))
-        take, make, constant = known[number]
-        if take is None:
-            return constant
-        value = take(guest, words)
-        return value if make is None else make(value)
-
-    return take_case

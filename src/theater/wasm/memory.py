@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
+from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, SLOTS, InvalidValue
 from theater.wasm.capi import MEM
 from theater.wasm.shapes import ValueTooLarge
 
@@ -20,6 +20,7 @@ LARGE: Final = 16_384
 
 _MOST: Final = 0xFFFF_FFFF
 _read_number: Final = struct.Struct("<I").unpack_from
+_read_answer: Final = struct.Struct(f"<I{SLOTS - PAGES - 4}xQ").unpack_from
 _write_size: Final = struct.Struct("<I").pack_into
 _write_head: Final = struct.Struct("<IIII").pack_into
 
@@ -90,12 +91,34 @@ class Staging:
         self.count += 1
         return start
 
-    def hold(self, data: bytes, patch: int) -> None:
-        """Adds a block of bytes, and holds them back.
+    def put(self, data: bytes, patch: int) -> int:
+        """Adds a block of bytes, which are held back if they are many; returns how many they are.
+
+        Args:
+            data: what is to be copied to the guest.
+            patch: offset where the address belongs.
 
         Raises:
             OverflowError: they are more than any guest's memory has.
         """
+        size = len(data)
+        if size >= LARGE:
+            self._hold(data, patch)
+            return size
+        head = self.top  # `add`, unrolled
+        start = head + HEAD
+        end = start + size
+        self.top = top = (end + 7) & -8
+        if top > self._capacity:
+            self._cover(self._grow(top))
+        view = self.view
+        _write_head(view, head, 1, size, size, patch)
+        view[start:end] = data
+        self.count += 1
+        return size
+
+    def _hold(self, data: bytes, patch: int) -> None:
+        """Adds a block of bytes, and holds them back."""
         if len(data) > _MOST:
             raise OverflowError(f"{len(data)} bytes are more than any guest's memory has")
         head = self.add(1, b"", patch) - HEAD
@@ -140,11 +163,16 @@ class Guest:
         self.size = 0
         self.left = limit
 
-    def renew(self) -> None:
-        """Begins with values that are handed over at once: looks how large the memory is now."""
-        (pages,) = _read_number(self._staging.view, PAGES)
+    def renew(self) -> int:
+        """Begins with values that are handed over at once: looks how large the memory is now.
+
+        Returns:
+            The word in the first slot.
+        """
+        pages, word = _read_answer(self._staging.view, PAGES)
         self.size = pages * PAGE
         self.left = self._limit
+        return word  # type: ignore[no-any-return]
 
     def text(self, at: int, size: int) -> str:
         """A copy of a text.

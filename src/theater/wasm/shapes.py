@@ -81,14 +81,20 @@ class Case(NamedTuple):
         cls: an instance of exactly this class stands for the case. One without payload is made by
             calling it without arguments.
         shape: of the payload, if there is one.
-        get: takes the payload out of an instance, which is made by calling `cls` with the payload; if
-            there is none, the payload is the instance itself.
+        get: the attribute that holds the payload, or what takes it out of an instance. An instance is made
+            by calling `cls` with the payload; if there is no `get`, the payload is the instance itself.
     """
 
     name: str
     cls: type
     shape: "Shape | None" = None
-    get: Callable[[Any], Any] | None = None
+    get: str | Callable[[Any], Any] | None = None
+
+    def payload(self, value: Any) -> Any:
+        """The payload of an instance."""
+        if self.get is None:
+            return value
+        return getattr(value, self.get) if isinstance(self.get, str) else self.get(value)
 
 
 class VariantOf(msgspec.Struct, frozen=True):

@@ -140,7 +140,7 @@ def _lower_scalar(shape: Scalar, value: Any, cell: Any) -> None:
 def _lower_variant(shape: VariantOf, value: Any, cell: Any) -> None:
     for case in shape.cases:
         if case.cls is type(value):
-            content = value if case.get is None else case.get(value)
+            content = case.payload(value)
             found = ffi.wasmtime_component_valvariant_t(
                 val=None if case.shape is None else _boxed(case.shape, content)
             )
@@ -244,7 +244,7 @@ class BoundFunction:
         self._context = context
         self._func = func
 
-    def run(self, *arguments: Any) -> Any:
+    def run(self, arguments: tuple[Any, ...]) -> Any:
         """Calls, and returns what the function returned, in the thread that this is called in.
 
         Raises:

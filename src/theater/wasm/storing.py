@@ -1,15 +1,14 @@
 """Values of Python into the form in which a guest is given them: words, and blocks of memory.
 
-A shape is compiled once into a closure that adds a value's words to those of all.
+What writes the values of a shape is written as source, once: see `source` and `blocks`.
 """
-
-# ruff: noqa: ARG001, ARG005  all converters are called alike
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
-from theater.wasm.blocks import FORMATS, Add, adder, check_count, chooser, compile_store, number, wrong_class
+from theater.wasm.blocks import FORMATS, Writes, adapted, add, choose, items, number, write
 from theater.wasm.canonical import (
     COUNT,
     MAX_FLAT_PARAMS,
@@ -18,6 +17,7 @@ from theater.wasm.canonical import (
     SLOTS,
     WORD,
     flatten,
+    offsets,
     parts,
     payloads,
     size_align,
@@ -35,188 +35,119 @@ from theater.wasm.shapes import (
     TupleOf,
     VariantOf,
 )
+from theater.wasm.source import Source
 
-Give = Callable[[Staging, Any, list[int]], None]
-"""Called with a value and a list, to which it adds as many words as the shape has core values. Raises the
-same."""
-
-_write_counts: Final = struct.Struct("<IIIQ").pack_into  # and the first slot
 _to_bytes: Final = struct.Struct("<d").pack
 _to_word: Final = struct.Struct("<Q").unpack
 
 
-def compile_arguments(shapes: Sequence[Shape]) -> Callable[[Staging, Sequence[Any]], None]:
-    """Compiles what writes the arguments that a function of a guest is called with."""
-    count, words = len(shapes), len(flatten(shapes))
-    if words > MAX_FLAT_PARAMS:
-        return _compile_spilled(TupleOf(tuple(shapes)))
-    gives = _gives(shapes, 0)
-    write = struct.Struct(f"<III{words}Q").pack_into
+@cache
+def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Staging, Sequence[Any]], None]:
+    """Compiles what writes the arguments that a function of a guest is called with.
 
-    def store(staging: Staging, values: Sequence[Any]) -> None:
-        if len(values) != count:
-            raise _wrong_count(values, count)
-        staging.begin()
-        given: list[int] = []
-        for give, value in zip(gives, values):  # noqa: B905  checked, and that costs
-            give(staging, value, given)
-        write(staging.view, COUNT, staging.count, ROOM, len(staging.held), *given)
+    It raises TypeError, ValueError, OverflowError or AttributeError if a value does not have its shape.
+    """
+    code = Source()
+    wrong = code.constant(_wrong_count)
+    code.add(f"if len(values) != {len(shapes)}: raise {wrong}(values, {len(shapes)})")
+    values = [code.local() for _ in shapes]
+    if values:
+        code.add(f"{', '.join(values)}, = values")
+    _give_all(code, shapes, values)
+    return code.function("staging, values")
 
-    return store
+
+@cache
+def compile_result(shape: Shape | None) -> Callable[[Staging, Any], None]:
+    """Compiles what writes the result of a function of the host: to the first slot, or to `ROOM`.
+
+    It raises the same.
+    """
+    code = Source()
+    if shape is not None:
+        if len(flatten((shape,))) <= MAX_FLAT_RESULTS:
+            _give_all(code, (shape,), ["value"])
+        else:
+            _give_in_room(code, shape)
+    return code.function("staging, value")
+
+
+def _give_all(code: Source, shapes: tuple[Shape, ...], values: Sequence[str]) -> None:
+    """Adds what gives arguments, or a result that is one word."""
+    code.add("staging.begin()")
+    count = len(flatten(shapes))
+    if count <= MAX_FLAT_PARAMS:
+        place = 0
+        for shape, value in zip(shapes, values, strict=True):
+            _give(code, shape, value, place)
+            place += len(flatten((shape,)))
+    else:
+        whole = TupleOf(shapes)
+        size, align = size_align(whole)
+        writes = Writes(code, code.local(f"staging.add({align}, bytes({size}), {SLOTS})"))
+        for shape, value, offset in zip(shapes, values, offsets(whole), strict=False):
+            write(code, shape, value, writes, offset)
+        writes.end()
+        code.add("w0 = 0")
+        count = 1
+    pack = code.constant(struct.Struct(f"<III{count}Q").pack_into)
+    words = "".join(f", w{place}" for place in range(count))
+    code.add(f"{pack}(staging.view, {COUNT}, staging.count, {ROOM}, len(staging.held){words})")
+
+
+def _give_in_room(code: Source, shape: Shape) -> None:
+    size, _ = size_align(shape)
+    first = (ROOM + size + 7) & -8
+    code.add(f"staging.begin({first})")
+    writes = Writes(code, str(ROOM))
+    write(code, shape, "value", writes, 0)
+    writes.end()
+    pack = code.constant(struct.Struct("<IIIQ").pack_into)  # and the first slot
+    code.add(f"{pack}(staging.view, {COUNT}, staging.count, {first}, len(staging.held), 0)")
 
 
 def _wrong_count(values: Sequence[Any], count: int) -> TypeError:
     return TypeError(f"expected {count} arguments, not {len(values)}")
 
 
-def _compile_spilled(shape: TupleOf) -> Callable[[Staging, Sequence[Any]], None]:
-    """The same for arguments in a block, whose address is the only core value."""
-    count = len(shape.items)
-    write = compile_store(shape)
-    size, align = size_align(shape)
-
-    def store(staging: Staging, values: Sequence[Any]) -> None:
-        if len(values) != count:
-            raise _wrong_count(values, count)
-        staging.begin()
-        write(staging, values, staging.add(align, bytes(size), SLOTS))
-        _write_counts(staging.view, COUNT, staging.count, ROOM, len(staging.held), 0)
-
-    return store
-
-
-def compile_result(shape: Shape | None) -> Callable[[Staging, Any], None]:
-    """Compiles what writes the result of a function of the host: to the first slot, or to `ROOM`."""
-    if shape is None:
-        return lambda staging, value: None
-    if len(flatten((shape,))) <= MAX_FLAT_RESULTS:
-        store_word = compile_arguments((shape,))
-        return lambda staging, value: store_word(staging, (value,))
-    write = compile_store(shape)
-    size, _ = size_align(shape)
-    first = (ROOM + size + 7) & -8
-
-    def store(staging: Staging, value: Any) -> None:
-        staging.begin(first)
-        write(staging, value, ROOM)
-        _write_counts(staging.view, COUNT, staging.count, first, len(staging.held), 0)
-
-    return store
-
-
-def compile_give(shape: Shape, place: int) -> Give:
-    """Compiles what gives a value's words.
+def _give(code: Source, shape: Shape, value: str, place: int) -> None:
+    """Adds what puts a value's words into the variables `w0`, `w1` and so on.
 
     Args:
-        place: of the first of them among all.
+        code: the function in the making.
+        shape: of the value.
+        value: where it is.
+        place: of the first word.
     """
     match shape:
-        case VariantOf():
-            return _give_variant(shape, place)
-        case OptionOf() | ResultOf():
-            return _give_case(shape, place)
+        case OptionOf() | ResultOf() | VariantOf():
+            _give_case(code, shape, value, place)
+        case Scalar() if shape == F64:
+            double = number(code, shape, value)
+            to_word, to_bytes = code.constant(_to_word), code.constant(_to_bytes)
+            code.add(f"w{place}, = {to_word}({to_bytes}({double}))")
         case EnumOf():
-            return _give_number(number(shape))
+            code.add(f"w{place} = {number(code, shape, value)}")
         case Scalar() if shape in FORMATS:
-            return _give_double if shape == F64 else _give_number(number(shape))
-        case TupleOf():
-            return _give_tuple(shape, place)
-        case RecordOf():
-            return _give_record(shape, place)
-        case Adapted(inner, _, get):
-            give = compile_give(inner, place)
-            return give if get is None else lambda staging, value, words: give(staging, get(value), words)
+            code.add(f"w{place} = {number(code, shape, value)}")
+        case RecordOf() | TupleOf():
+            for part, each in zip(parts(shape), items(code, shape, value), strict=True):
+                _give(code, part, each, place)
+                place += len(flatten((part,)))
+        case Adapted(inner):
+            _give(code, inner, adapted(code, shape, value), place)
         case _:
-            return _give_length(adder(shape), SLOTS + place * WORD)
+            length = add(code, shape, value, str(SLOTS + place * WORD))
+            code.add(f"w{place} = 0")
+            code.add(f"w{place + 1} = {length}")
 
 
-def _give_number(convert: Callable[[Any], Any]) -> Give:
-    return lambda staging, value, words: words.append(convert(value))
-
-
-_to_double: Final = number(F64)
-
-
-def _give_double(staging: Staging, value: Any, words: list[int]) -> None:
-    words += _to_word(_to_bytes(_to_double(value)))
-
-
-def _give_length(add: Add, patch: int) -> Give:
-    def give(staging: Staging, value: Any, words: list[int]) -> None:
-        words += (0, add(staging, value, patch))
-
-    return give
-
-
-def _give_tuple(shape: TupleOf, place: int) -> Give:
-    gives = _gives(shape.items, place)
-
-    def give(staging: Staging, value: Any, words: list[int]) -> None:
-        check_count(value, len(gives))
-        for each, item in zip(gives, value, strict=True):
-            each(staging, item, words)
-
-    return give
-
-
-def _give_record(shape: RecordOf, place: int) -> Give:
-    fields = list(zip([field.attribute for field in shape.fields], _gives(parts(shape), place), strict=True))
-
-    def give(staging: Staging, value: Any, words: list[int]) -> None:
-        for attribute, each in fields:
-            each(staging, getattr(value, attribute), words)
-
-    return give
-
-
-def _gives(shapes: Sequence[Shape], place: int) -> list[Give]:
-    gives = []
-    for shape in shapes:
-        gives.append(compile_give(shape, place))
-        place += len(flatten((shape,)))
-    return gives
-
-
-def _give_variant(shape: VariantOf, place: int) -> Give:
-    cases = {
-        case.cls: (number, case.get, inner, rest)
-        for number, (case, (inner, rest)) in enumerate(zip(shape.cases, _cases(shape, place), strict=True))
-    }
-
-    def give(staging: Staging, value: Any, words: list[int]) -> None:
-        try:
-            number, get, inner, rest = cases[type(value)]
-        except KeyError:
-            raise wrong_class(value, cases) from None
-        words.append(number)
-        if inner is not None:
-            inner(staging, value if get is None else get(value), words)
-        if rest:
-            words += rest
-
-    return give
-
-
-def _give_case(shape: OptionOf | ResultOf, place: int) -> Give:
-    cases = _cases(shape, place)
-    choose = chooser(shape)
-
-    def give(staging: Staging, value: Any, words: list[int]) -> None:
-        number, payload = choose(value)
-        inner, rest = cases[number]
-        words.append(number)
-        if inner is not None:
-            inner(staging, payload, words)
-        if rest:
-            words += rest
-
-    return give
-
-
-def _cases(shape: OptionOf | ResultOf | VariantOf, place: int) -> list[tuple[Give | None, tuple[int, ...]]]:
-    """Of each case, what gives the words of its payload, and the zeros that make up for fewer words."""
-    room = len(flatten((shape,))) - 1
-    return [
-        (None if case is None else compile_give(case, place + 1), (0,) * (room - len(flatten((case,)))))
-        for case in payloads(shape) or ()
-    ]
+def _give_case(code: Source, shape: OptionOf | ResultOf | VariantOf, value: str, place: int) -> None:
+    cases = payloads(shape) or ()
+    words = range(place + 1, place + len(flatten((shape,))))
+    if words:
+        code.add("".join(f"w{each} = " for each in words) + "0")
+    for case, (each, payload) in zip(cases, enumerate(choose(code, shape, value)), strict=True):
+        code.add(f"w{place} = {each}")
+        if case is not None:
+            _give(code, case, payload, place + 1)

@@ -125,15 +125,27 @@ class Memories:
     def there_and_back(self, shape: Shape, value: Any) -> Any:
         """Hands a value to the guest as an argument, and takes it back as one of a function of the host."""
         words = self.give([shape], [value])
-        self.guest.renew()
-        (found,) = loading.compile_arguments((shape,))(self.guest, words)
+        (found,) = self.taken((shape,), words)
         return found
 
     def back_and_there(self, shape: Shape, value: Any) -> Any:
         """Hands a value to the guest as a result, and takes it back as one."""
-        word = self.answer(shape, value)
-        self.guest.renew()
-        return loading.compile_result(shape)(self.guest, word)
+        return self.loaded(shape, self.answer(shape, value))
+
+    def taken(self, shapes: tuple[Shape, ...], words: Sequence[int]) -> tuple[Any, ...]:
+        """What the guest calls a function of the host with, as words."""
+        struct.pack_into(f"<{len(words)}Q", self.reserved, SLOTS, *words)
+        return loading.compile_arguments(shapes)(self.guest, self.staging.view)
+
+    def loaded(self, shape: Shape | None, word: int) -> Any:
+        """What a function of the guest returns, as a word, which may be an address."""
+        struct.pack_into("<Q", self.reserved, SLOTS, word)
+        if len(flatten([shape])) > 1:
+            assert shape is not None
+            at, (size, _) = word & 0xFFFF_FFFF, size_align(shape)
+            content = self.memory[at : at + size]
+            self.reserved[ROOM : ROOM + len(content)] = content
+        return loading.compile_result(shape)(self.guest, self.staging.view)
 
 
 def _address(memory: bytearray) -> int:

@@ -249,6 +249,18 @@ def test_no_place_for_a_result(place: int) -> None:
         guest.run("g")
 
 
+@pytest.mark.parametrize("place", [PAGE - 4, PAGE, -8])
+def test_a_result_outside_of_the_memory(place: int) -> None:
+    guest = Guest(
+        f'{IMPORTS} (func (export "g") (result i32) (i32.const {place}))',
+        {"g": FunctionShape((), STRING)},
+    )
+    with pytest.raises(wasmtime.WasmtimeError, match="out of bounds memory access"):
+        guest.run("g")
+    with pytest.raises(wasmtime.WasmtimeError, match="cannot enter component instance"):
+        guest.run("g")
+
+
 def test_memory_may_grow_for_what_is_handed_over() -> None:
     guest = passing_on(BYTES)
     for size in (1 << 20, 3 << 20):

@@ -15,7 +15,7 @@ from wasmtime import _ffi as ffi
 from theater.limits import ActorLimits
 from theater.wasm import capi, loading, storing
 from theater.wasm.calls import Context, HostFunction, Pending, Registry
-from theater.wasm.canonical import MAX_FLAT_PARAMS, PAGE, SLOTS, flatten
+from theater.wasm.canonical import PAGE
 from theater.wasm.capi import BYTES_HEADER, MEMORY, address_of, address_of_struct, write_word
 from theater.wasm.memory import Guest, Staging
 from theater.wasm.shapes import FunctionShape
@@ -71,12 +71,11 @@ class Link:
         limits: of the instance.
 
     Attributes:
-        slots: address of the slots in staging memory.
         guest: the guest's memory.
         alive: no call has been left in the middle.
     """
 
-    __slots__ = ("_context", "_max_memory", "_memory", "alive", "guest", "outcome", "slots", "staging")
+    __slots__ = ("_context", "_max_memory", "_memory", "alive", "guest", "outcome", "staging")
 
     def __init__(
         self, context: int, staging: ffi.wasmtime_memory_t, outcome: Outcome, limits: ActorLimits
@@ -90,7 +89,6 @@ class Link:
         base = capi.memory_data(context, address)
         size = capi.memory_size(context, address)
         self.staging = Staging(base, size, partial(_grow, context, staging))
-        self.slots: int = base + SLOTS
         self.guest = Guest(0, self.staging, limits.max_value)
 
     def attach(self, memory: ffi.wasmtime_memory_t) -> None:
@@ -149,13 +147,14 @@ class BoundFunction:
         func: the glue's, which calls it.
     """
 
-    __slots__ = ("_context", "_link", "_load", "_new_call", "_store")
+    __slots__ = ("_context", "_found", "_link", "_load", "_new_call", "_store")
 
     def __init__(self, function: Function, context: Context, link: Link, func: ffi.wasmtime_func_t) -> None:
         self._store = function.store
         self._load = function.load
         self._context = context
         self._link = link
+        self._found = link.outcome.found
         self._new_call = capi.core_call(context.address, func, link.outcome.trap, link.outcome.error)
 
     def start(self, arguments: tuple[Any, ...]) -> Pending:
@@ -201,23 +200,27 @@ class BoundFunction:
             link.alive = False
             call = self._new_call()
             over = _poll(call) or (context.waiting is None and _poll(call))
-            if over:
-                return self._take()
-            return Pending(context, call, self._take, _give_nothing)
+            if not over:
+                return Pending(context, call, self._take, _give_nothing)
+            if self._found != NOTHING:
+                raise link.failure(context.raised)
+            link.alive = True
+            return self._load(link.guest, link.staging.view)
         finally:
             if over:
                 if call:
                     _delete_call(call)
-                context.leave()
+                context.busy = False
+                if not link.alive:
+                    context.leave()
 
     def _take(self) -> Any:
         """What a call that is over returned."""
         link = self._link
-        if link.outcome.found != NOTHING:
+        if self._found != NOTHING:
             raise link.failure(self._context.raised)
         link.alive = True
-        guest = link.guest
-        return self._load(guest, guest.renew())
+        return self._load(link.guest, link.staging.view)
 
 
 def _give_nothing() -> None:
@@ -266,13 +269,9 @@ def _converters(shape: FunctionShape) -> tuple[Callable[[Link], Sequence[Any]], 
     """What reads the arguments of a host function, and what writes its result."""
     load = loading.compile_arguments(shape.parameters)
     store = storing.compile_result(shape.result)
-    count = len(flatten(shape.parameters))
-    read = struct.Struct(f"<{count if count <= MAX_FLAT_PARAMS else 1}Q").unpack_from
 
     def arguments(link: Link) -> Sequence[Any]:
-        guest = link.guest
-        guest.renew()
-        return load(guest, read(MEMORY, link.slots))
+        return load(link.guest, link.staging.view)
 
     def answer(link: Link, value: Any) -> None:
         store(link.staging, value)

@@ -70,7 +70,7 @@ def lifted_glue(functions: Mapping[tuple[str, str], tuple[Lifted, FunctionShape]
             after = CoreFunction(core.results, ())
             module.take(f"after{number}", each.post_return, after)
             cleaning.append(_if_due(number, after))
-        text = _lifted(number, core, each, module)
+        text = _lifted(number, shape, each, module)
         module.functions.append(f'(func (export "{symbol(*name)}") {text})')
     module.functions.append(_CLEAN_UP.format("\n".join(cleaning)))
     return module.text()
@@ -159,12 +159,17 @@ def _lowered(number: int, shape: FunctionShape, realloc: Export | None, module: 
     return "\n".join(parts)
 
 
-def _lifted(number: int, core: CoreFunction, lifted: Lifted, module: _Module) -> str:
+def _lifted(number: int, shape: FunctionShape, lifted: Lifted, module: _Module) -> str:
     """A function that calls one of the guest."""
+    core, _, returned = signature(shape, lowered=False)
     words = (_word(place, each) for place, each in enumerate(core.parameters))
     call = f"(call $call{number} {' '.join(words)})"
     parts = ["(call $clean-up)", module.give(lifted.realloc)]
     parts += [_set_word(0, each, call) for each in core.results] or [call]
+    if returned and shape.result is not None:
+        size, _ = size_align(shape.result)
+        source = _word(0, "i32")
+        parts.append(f"(memory.copy $staging $guest (i32.const {ROOM}) {source} (i32.const {size}))")
     if lifted.post_return is not None:
         parts += [
             f"(global.set $due (i32.const {number + 1}))",

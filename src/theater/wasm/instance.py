@@ -51,7 +51,7 @@ class Instance:
         self._here = program.engine.here
         self._name = ""
         self._affinity = 0
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, Callable[[tuple[Any, ...]], Any]] = {}
         self._context = program.registry.add(program.store(), None)
         self._slice()
         program.engine.instances += 1
@@ -83,7 +83,8 @@ class Instance:
         program = self.program
         assert program.linked is not None  # noqa: S101  # `BlockingInstance` stands for the others
         call = self._here(program.linked.instantiate, self._context)
-        self._functions = await self._finish(call, program.limits.start_time, here=True)
+        functions = await self._finish(call, program.limits.start_time, here=True)
+        self._functions = {name: function.run for name, function in functions.items()}
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Calls an export.
@@ -95,7 +96,7 @@ class Instance:
             ValueError: an argument cannot be given to a component, or what it returned is no such
                 value as the contract means.
         """
-        run = self._functions[function].run
+        run = self._functions[function]
         if self._threaded or self.program.heavy:
             return self._call_elsewhere(run, arguments)
         engine = self._engine
@@ -205,11 +206,10 @@ class BlockingInstance(Instance):
         for name, (index, plan) in program.plans.items():
             function = raw.get_func(self._context.store, index)
             assert function is not None  # noqa: S101  # it has been reflected on
-            self._functions[name] = stock.BoundFunction(plan, self._context, function)
+            self._functions[name] = stock.BoundFunction(plan, self._context, function).run
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
-        run = self._functions[function].run
-        return self._hold(partial(run, arguments), self.program.limits.turn_time)
+        return self._hold(partial(self._functions[function], arguments), self.program.limits.turn_time)
 
     async def _hold(self, run: Callable[[], Any], allowed: float) -> Any:
         """Gives a call a worker thread, and its time whenever it has not waited or does so no more."""

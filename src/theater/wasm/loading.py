@@ -16,6 +16,11 @@ from theater.wasm.blocks import FORMATS, NUMBERS
 from theater.wasm.canonical import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
+    PAGE,
+    PAGES,
+    ROOM,
+    SLOTS,
+    WORD,
     InvalidValue,
     case_size,
     flatten,
@@ -56,9 +61,9 @@ _to_double: Final = struct.Struct("<d").unpack
 
 
 @cache
-def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, Sequence[int]], tuple[Any, ...]]:
-    """Compiles what reads the arguments that a guest calls a function of the host with, given the words of
-    its core values: without the address for a result, which comes behind them.
+def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, memoryview], tuple[Any, ...]]:
+    """Compiles what reads the arguments that a guest calls a function of the host with, given its memory and
+    staging memory.
 
     It raises:
         InvalidValue: the guest handed over what is no value of the shape.
@@ -67,38 +72,73 @@ def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, Sequence[in
     """
     code = Source()
     whole = TupleOf(shapes)
-    if len(flatten(shapes)) > MAX_FLAT_PARAMS:
-        found = _pointed(code, whole, "words[0]")
-    else:
+    count = len(flatten(shapes))
+    if count <= MAX_FLAT_PARAMS:
+        _begin(code, count, ())
         found = _value(code, whole, _Words(code, 0))
+    else:
+        _begin(code, 1, ())
+        size, align = size_align(whole)
+        at = code.local(f"w0 & {_32_BITS}")
+        _check(code, at, str(size), align)
+        found = _value(code, whole, _read(code, whole, f"guest.base + {at}", 0))
     code.add(f"return {found}")
-    return code.function("guest, words")
+    return code.function("guest, view")
 
 
 @cache
-def compile_result(shape: Shape | None) -> Callable[[Guest, int], Any]:
-    """Compiles what reads the result of a guest's function, given the word that it returned, if any.
-
-    It raises the same.
-    """
+def compile_result(shape: Shape | None) -> Callable[[Guest, memoryview], Any]:
+    """Compiles what reads the result of a guest's function, given the same. It raises the same."""
     code = Source()
     if shape is not None:
-        if len(flatten((shape,))) > MAX_FLAT_RESULTS:
-            found = _pointed(code, shape, "word")
+        if len(flatten((shape,))) <= MAX_FLAT_RESULTS:
+            _begin(code, 1, ())
+            numbers: _Numbers = _Words(code, 0)
         else:
-            code.add("words = word,")
-            found = _value(code, shape, _Words(code, 0))
-        code.add(f"return {found}")
-    return code.function("guest, word")
+            size, align = size_align(shape)
+            places = list(_numbers(shape, 0))
+            names = _begin(code, 1, [(ROOM + offset, form) for offset, form in places])
+            if align > 1:
+                at = f"w0 & {_32_BITS}"
+                code.add(f"if w0 & {align - 1}: raise guest.misplaced({at}, {size}, {align})")
+            read = [(offset, name) for (offset, _), name in zip(places, names, strict=True)]
+            numbers = _Block(code, f"guest.base + (w0 & {_32_BITS})", read)
+        code.add(f"return {_value(code, shape, numbers)}")
+    return code.function("guest, view")
 
 
-def _pointed(code: Source, shape: Shape, word: str) -> str:
-    """Adds what reads a value from memory, given the word with its address."""
-    size, align = size_align(shape)
-    at = code.local(f"{word} & {_32_BITS}")
-    _check(code, at, str(size), align)
-    code.add(f"{at} += guest.base")
-    return _value(code, shape, _read(code, shape, at, 0))
+def _begin(code: Source, words: int, places: Sequence[tuple[int, str]]) -> list[str]:
+    """Adds what begins with values that are handed over at once: `Guest.renew`, and what is read of staging
+    memory.
+
+    Args:
+        code: the function in the making.
+        words: how many; they are variables then, `w0` and so on.
+        places: and formats of other numbers.
+
+    Returns:
+        The names of these.
+    """
+    names = [code.local() for _ in places]
+    slots = [(SLOTS + place * WORD, "Q") for place in range(words)]
+    variables = ["pages", *(f"w{place}" for place in range(words)), *names]
+    _unpack(code, "view", "0", [(PAGES, "I"), *slots, *places], variables)
+    code.add(f"guest.size = pages * {PAGE}")
+    code.add("guest.left = guest.limit")
+    return names
+
+
+def _unpack(
+    code: Source, memory: str, at: str, places: Sequence[tuple[int, str]], names: Sequence[str]
+) -> None:
+    """Adds what reads numbers, which have these places from an address on, and these formats."""
+    form = "<"
+    end = 0
+    for start, each in places:
+        form += f"{start - end}x{each}"
+        end = start + struct.calcsize(each)
+    unpack = code.constant(struct.Struct(form).unpack_from)
+    code.add(f"{', '.join(names)}, = {unpack}({memory}, {at})")
 
 
 def _check(code: Source, at: str, size: str, align: int) -> None:
@@ -110,7 +150,7 @@ def _check(code: Source, at: str, size: str, align: int) -> None:
 
 
 class _Words:
-    """Where the numbers are that a value consists of, one after the other: here in `words`.
+    """Where the numbers are that a value consists of, one after the other: here words.
 
     Args:
         code: the function in the making.
@@ -123,7 +163,7 @@ class _Words:
 
     def _next(self) -> str:
         self._place += 1
-        return f"words[{self._place - 1}]"
+        return f"w{self._place - 1}"
 
     def number(self, shape: Scalar) -> str:
         """The next one: an expression."""
@@ -152,7 +192,7 @@ class _Block:
 
     Args:
         code: the function in the making.
-        at: the address in the process, the name of a variable.
+        at: an address in the process, an expression.
         numbers: their offsets from there, and the names of the variables.
     """
 
@@ -191,19 +231,14 @@ def _read(code: Source, shape: Shape, at: str, offset: int) -> _Block:
     Args:
         code: the function in the making.
         shape: of the value.
-        at: an address in the process, the name of a variable.
+        at: an address in the process, an expression.
         offset: of the value from there.
     """
-    form = "<"
-    end = 0
-    names = []
-    for start, each in _numbers(shape, offset):
-        form += f"{start - end}x{each}"
-        end = start + struct.calcsize(each)
-        names.append((start, code.local()))
-    unpack = code.constant(struct.Struct(form).unpack_from)
-    code.add(f"{', '.join(name for _, name in names)}, = {unpack}({code.constant(MEMORY)}, {at})")
-    return _Block(code, at, names)
+    places = list(_numbers(shape, offset))
+    names = [code.local() for _ in places]
+    _unpack(code, code.constant(MEMORY), at, places, names)
+    read = [(start, name) for (start, _), name in zip(places, names, strict=True)]
+    return _Block(code, at, read)
 
 
 def _numbers(shape: Shape, offset: int) -> Iterator[tuple[int, str]]:

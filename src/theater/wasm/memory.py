@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, SLOTS, InvalidValue
+from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
 from theater.wasm.capi import MEM
 from theater.wasm.shapes import ValueTooLarge
 
@@ -20,7 +20,6 @@ LARGE: Final = 16_384
 
 _MOST: Final = 0xFFFF_FFFF
 _read_number: Final = struct.Struct("<I").unpack_from
-_read_answer: Final = struct.Struct(f"<I{SLOTS - PAGES - 4}xQ").unpack_from
 _write_size: Final = struct.Struct("<I").pack_into
 _write_head: Final = struct.Struct("<IIII").pack_into
 
@@ -154,25 +153,20 @@ class Guest:
         left: bytes that may still be copied.
     """
 
-    __slots__ = ("_limit", "_staging", "base", "left", "size")
+    __slots__ = ("_staging", "base", "left", "limit", "size")
 
     def __init__(self, base: int, staging: Staging, limit: int) -> None:
         self.base = base
         self._staging = staging
-        self._limit = limit
+        self.limit = limit
         self.size = 0
         self.left = limit
 
-    def renew(self) -> int:
-        """Begins with values that are handed over at once: looks how large the memory is now.
-
-        Returns:
-            The word in the first slot.
-        """
-        pages, word = _read_answer(self._staging.view, PAGES)
+    def renew(self) -> None:
+        """Begins with values that are handed over at once: looks how large the memory is now."""
+        (pages,) = _read_number(self._staging.view, PAGES)
         self.size = pages * PAGE
-        self.left = self._limit
-        return word  # type: ignore[no-any-return]
+        self.left = self.limit
 
     def text(self, at: int, size: int) -> str:
         """A copy of a text.
@@ -217,4 +211,4 @@ class Guest:
 
     def too_large(self, left: int) -> ValueTooLarge:
         """The exception for more than may be copied, given how much is left then: less than nothing."""
-        return ValueTooLarge(self._limit, self._limit - left)
+        return ValueTooLarge(self.limit, self.limit - left)

@@ -57,7 +57,7 @@ class Memories:
         self.reserved = bytearray(b"\xaa") * reserved
         self.grown: list[int] = []
         self.staging = Staging(_address(self.reserved), PAGE, self._grow)
-        self.guest = Guest(_address(self.memory), self.staging, limit)
+        self.guest = Guest(_address(self.memory), limit)
         self.top = START
         self.asked: list[tuple[int, int]] = []
         self.write(PAGES, pages)

@@ -3,18 +3,11 @@
 import pytest
 from tests.wasm.staged import Memories
 
-from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, SLOTS, InvalidValue
+from theater.wasm.canonical import HEAD, PAGE, ROOM, SLOTS, InvalidValue
 from theater.wasm.memory import LARGE
-from theater.wasm.shapes import ValueTooLarge
 
 SIZE = 2 * PAGE
 DATA = bytes(range(256)) * (LARGE // 256)
-
-
-def reading(limit: int = 100) -> Memories:
-    memories = Memories(limit=limit)
-    memories.guest.renew()
-    return memories
 
 
 def test_blocks_lie_one_after_the_other_at_multiples_of_8() -> None:
@@ -91,53 +84,6 @@ def test_nothing_is_delivered_outside(at: int) -> None:
     with pytest.raises(InvalidValue, match="reach out of a memory of 131072"):
         memories.staging.deliver(memories.guest)
     assert not any(memories.memory)
-
-
-def test_bytes_may_be_read_up_to_the_end_of_the_memory() -> None:
-    memories = reading()
-    memories.memory[-3:] = b"\xc3\xa9!"
-    assert memories.guest.text(SIZE - 3, 3) == "é!"
-    assert memories.guest.data(SIZE - 3, 3) == b"\xc3\xa9!"
-    assert memories.guest.data(SIZE, 0) == b""
-
-
-@pytest.mark.parametrize("read", ["text", "data"])
-@pytest.mark.parametrize(("at", "size"), [(SIZE, 1), (SIZE - 1, 2), (SIZE + 1, 0), ((1 << 32) - 1, 1 << 31)])
-def test_nothing_outside_is_read(read: str, at: int, size: int) -> None:
-    with pytest.raises(InvalidValue, match=f"^{size} bytes at {at} reach out of a memory of {SIZE}$"):
-        getattr(reading().guest, read)(at, size)
-
-
-def test_a_memory_that_has_grown_can_be_read_after_it_was_looked_at() -> None:
-    memories = Memories(pages=3)
-    memories.write(PAGES, 2)
-    memories.guest.renew()
-    with pytest.raises(InvalidValue):
-        memories.guest.data(SIZE, 1)
-    memories.write(PAGES, 3)
-    memories.guest.renew()
-    assert memories.guest.data(SIZE, 1) == b"\0"
-
-
-@pytest.mark.parametrize(("read", "size"), [("text", 10), ("data", 10)])
-def test_no_more_is_copied_than_may_be(read: str, size: int) -> None:
-    memories = reading(limit=19)
-    memories.memory[:40] = b"0" * 40
-    copy = getattr(memories.guest, read)
-    copy(0, size)
-    with pytest.raises(ValueTooLarge) as caught:
-        copy(0, size)
-    assert (caught.value.limit, caught.value.size) == (19, 20)
-    memories.guest.renew()
-    assert copy(0, size)
-
-
-@pytest.mark.parametrize("data", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80"])
-def test_a_text_is_in_utf_8(data: bytes) -> None:
-    memories = reading()
-    memories.memory[: len(data)] = data
-    with pytest.raises(InvalidValue, match="a text is not in UTF-8"):
-        memories.guest.text(0, len(data))
 
 
 def test_more_bytes_than_a_memory_can_have_are_refused() -> None:

@@ -39,8 +39,8 @@ it got at `patch`; then it copies `here` bytes of each to that address, now that
 are known. A `patch` lies in a slot, in `ROOM`, or in the contents of a block before. Then, if `HELD` is not
 0, the host copies what it holds back (`Staging.deliver`), for which it reads the addresses at `patch`.
 
-Slots are loaded, and `ROOM` is copied to where the guest wants a result, after that. The result of a function
-of the guest is copied to `ROOM` in turn, so that the host reads it at once with all else; texts and lists stay
+Slots are loaded, and `ROOM` is copied to where the guest wants a result, after that. A result of a guest's
+function is copied to `ROOM` in turn, so that the host reads it together with all else; texts and lists stay
 where they are. The size of a result in `ROOM` is that of its shape (`size_align`).
 """
 

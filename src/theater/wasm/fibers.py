@@ -89,7 +89,7 @@ class Link:
         base = capi.memory_data(context, address)
         size = capi.memory_size(context, address)
         self.staging = Staging(base, size, partial(_grow, context, staging))
-        self.guest = Guest(0, self.staging, limits.max_value)
+        self.guest = Guest(0, limits.max_value)
 
     def attach(self, memory: ffi.wasmtime_memory_t) -> None:
         """Makes the guest's memory known, when there is one."""

@@ -3,8 +3,6 @@
 What reads the values of a shape is written as source, once: see `source`. Nothing of what a guest says is
 trusted. An address is read from when what lies there, all of its size, is known to lie in the guest's
 memory; lengths are held against the limit before anything is copied.
-
-In the code, `guest` is the guest's memory.
 """
 
 import struct
@@ -30,8 +28,8 @@ from theater.wasm.canonical import (
     payloads,
     size_align,
 )
-from theater.wasm.capi import MEMORY
-from theater.wasm.memory import ITEM, Guest
+from theater.wasm.capi import MEM, MEMORY
+from theater.wasm.memory import ITEM, Guest, misplaced
 from theater.wasm.shapes import (
     BOOL,
     F64,
@@ -50,6 +48,7 @@ from theater.wasm.shapes import (
     Scalar,
     Shape,
     TupleOf,
+    ValueTooLarge,
     VariantOf,
 )
 from theater.wasm.source import Source
@@ -75,14 +74,13 @@ def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, memoryview]
     count = len(flatten(shapes))
     if count <= MAX_FLAT_PARAMS:
         _begin(code, count, ())
-        found = _value(code, whole, _Words(code, 0))
+        _return(code, whole, _Words(code, 0))
     else:
         _begin(code, 1, ())
         size, align = size_align(whole)
         at = code.local(f"w0 & {_32_BITS}")
         _check(code, at, str(size), align)
-        found = _value(code, whole, _read(code, whole, f"guest.base + {at}", 0))
-    code.add(f"return {found}")
+        _return(code, whole, _read(code, whole, f"base + {at}", 0))
     return code.function("guest, view")
 
 
@@ -93,23 +91,22 @@ def compile_result(shape: Shape | None) -> Callable[[Guest, memoryview], Any]:
     if shape is not None:
         if len(flatten((shape,))) <= MAX_FLAT_RESULTS:
             _begin(code, 1, ())
-            numbers: _Numbers = _Words(code, 0)
+            _return(code, shape, _Words(code, 0))
         else:
-            size, align = size_align(shape)
             places = list(_numbers(shape, 0))
             names = _begin(code, 1, [(ROOM + offset, form) for offset, form in places])
-            if align > 1:
-                at = f"w0 & {_32_BITS}"
-                code.add(f"if w0 & {align - 1}: raise guest.misplaced({at}, {size}, {align})")
+            at = f"(w0 & {_32_BITS})"
+            _check_alignment(code, at, size_align(shape)[1])
             read = [(offset, name) for (offset, _), name in zip(places, names, strict=True)]
-            numbers = _Block(code, f"guest.base + (w0 & {_32_BITS})", read)
-        code.add(f"return {_value(code, shape, numbers)}")
+            _return(code, shape, _Block(code, f"base + {at}", read))
     return code.function("guest, view")
 
 
 def _begin(code: Source, words: int, places: Sequence[tuple[int, str]]) -> list[str]:
-    """Adds what begins with values that are handed over at once: `Guest.renew`, and what is read of staging
-    memory.
+    """Adds what reads staging memory, and begins to count what is copied.
+
+    In the code, `base`, `size` and `limit` are those of the guest's memory, `left` are the bytes that may
+    still be copied.
 
     Args:
         code: the function in the making.
@@ -123,9 +120,21 @@ def _begin(code: Source, words: int, places: Sequence[tuple[int, str]]) -> list[
     slots = [(SLOTS + place * WORD, "Q") for place in range(words)]
     variables = ["pages", *(f"w{place}" for place in range(words)), *names]
     _unpack(code, "view", "0", [(PAGES, "I"), *slots, *places], variables)
-    code.add(f"guest.size = pages * {PAGE}")
-    code.add("guest.left = guest.limit")
+    code.add("base = guest.base")
+    code.add(f"size = pages * {PAGE}")
+    code.add("left = limit = guest.limit")
     return names
+
+
+def _return(code: Source, shape: Shape, numbers: "_Numbers") -> None:
+    with code.block("try:"):
+        code.add(f"return {_value(code, shape, numbers)}")
+    with code.block("except UnicodeDecodeError as error:"):
+        code.add(f"raise {code.constant(_no_text)}(error) from None")
+
+
+def _no_text(error: UnicodeDecodeError) -> InvalidValue:
+    return InvalidValue(f"a text is not in UTF-8: {error.reason}")
 
 
 def _unpack(
@@ -141,12 +150,25 @@ def _unpack(
     code.add(f"{', '.join(names)}, = {unpack}({memory}, {at})")
 
 
-def _check(code: Source, at: str, size: str, align: int) -> None:
+def _check(code: Source, at: str, length: str, align: int) -> None:
     """Adds what refuses an address that is not aligned, or from which too few bytes follow."""
-    wrong = f"{at} + {size} > guest.size"
+    _check_alignment(code, at, align)
+    code.add(f"if {at} + {length} > size: raise {code.constant(misplaced)}({at}, {length}, size)")
+
+
+def _check_alignment(code: Source, at: str, align: int) -> None:
     if align > 1:
-        wrong = f"{at} & {align - 1} or {wrong}"
-    code.add(f"if {wrong}: raise guest.misplaced({at}, {size}, {align})")
+        code.add(f"if {at} & {align - 1}: raise {code.constant(_not_aligned)}({at}, {align})")
+
+
+def _not_aligned(at: int, align: int) -> InvalidValue:
+    return InvalidValue(f"the address {at} is not a multiple of {align}")
+
+
+def _copy(code: Source, bytes: str) -> None:
+    """Adds what refuses to copy more than may be."""
+    code.add(f"left -= {bytes}")
+    code.add(f"if left < 0: raise {code.constant(ValueTooLarge)}(limit, limit - left)")
 
 
 class _Words:
@@ -287,7 +309,12 @@ def _value(code: Source, shape: Shape, numbers: _Numbers) -> str:
         case ListOf(item):
             return _list(code, item, *numbers.pointer())
         case _:
-            return f"guest.{'text' if shape == STRING else 'data'}({', '.join(numbers.pointer())})"
+            at, length = numbers.pointer()
+            _check(code, at, length, 1)
+            _copy(code, length)
+            start = code.local(f"base + {at}")
+            copied = f"{code.constant(MEM)}[{start} : {start} + {length}]"
+            return code.local(f"{copied}.decode()" if shape == STRING else copied)
 
 
 def _list(code: Source, item: Shape, at: str, count: str) -> str:
@@ -295,10 +322,8 @@ def _list(code: Source, item: Shape, at: str, count: str) -> str:
     size, align = size_align(item)
     whole = code.local(f"{count} * {size}")
     _check(code, at, whole, align)
-    left = code.local(f"guest.left - {count} * {ITEM}")
-    code.add(f"if {left} < 0: raise guest.too_large({left})")
-    code.add(f"guest.left = {left}")
-    start = code.local(f"guest.base + {at}")
+    _copy(code, f"{count} * {ITEM}")
+    start = code.local(f"base + {at}")
     found = code.local("[]")
     each = code.local()
     # An actor's usual answer is one message, for which a range would take as long as the loop.

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
-from theater.wasm.capi import MEM
-from theater.wasm.shapes import ValueTooLarge
 
 ITEM: Final = 32
 """Bytes that an item of a list counts as, beside what its addresses lead to."""
@@ -130,11 +128,12 @@ class Staging:
         Raises:
             InvalidValue: that lies outside of its memory.
         """
-        guest.renew()
+        (pages,) = _read_number(self.view, PAGES)
+        size = pages * PAGE
         for patch, data in self.held:
             (at,) = _read_number(self.view, patch)
-            if at + len(data) > guest.size:
-                raise guest.misplaced(at, len(data))
+            if at + len(data) > size:
+                raise misplaced(at, len(data), size)
             ctypes.memmove(guest.base + at, data, len(data))
         self.held.clear()
 
@@ -144,71 +143,17 @@ class Guest:
 
     Args:
         base: its address, which does not change.
-        staging: where the glue tells how large it is.
         limit: bytes that the values may have which are handed over at once: those of texts and binary
             data, and `ITEM` for each item of a list.
-
-    Attributes:
-        size: bytes that can be read.
-        left: bytes that may still be copied.
     """
 
-    __slots__ = ("_staging", "base", "left", "limit", "size")
+    __slots__ = ("base", "limit")
 
-    def __init__(self, base: int, staging: Staging, limit: int) -> None:
+    def __init__(self, base: int, limit: int) -> None:
         self.base = base
-        self._staging = staging
         self.limit = limit
-        self.size = 0
-        self.left = limit
 
-    def renew(self) -> None:
-        """Begins with values that are handed over at once: looks how large the memory is now."""
-        (pages,) = _read_number(self._staging.view, PAGES)
-        self.size = pages * PAGE
-        self.left = self.limit
 
-    def text(self, at: int, size: int) -> str:
-        """A copy of a text.
-
-        Raises:
-            InvalidValue: it lies outside, or is not in UTF-8.
-            ValueTooLarge: it is longer than may still be copied.
-        """
-        if at + size > self.size:
-            raise self.misplaced(at, size)
-        left = self.left - size
-        if left < 0:
-            raise self.too_large(left)
-        self.left = left
-        start = self.base + at
-        try:
-            return MEM[start : start + size].decode()  # type: ignore[no-any-return]
-        except UnicodeDecodeError as error:
-            raise InvalidValue(f"a text is not in UTF-8: {error.reason}") from None
-
-    def data(self, at: int, size: int) -> bytes:
-        """A copy of bytes.
-
-        Raises:
-            InvalidValue: they lie outside.
-            ValueTooLarge: they are more than may still be copied.
-        """
-        if at + size > self.size:
-            raise self.misplaced(at, size)
-        left = self.left - size
-        if left < 0:
-            raise self.too_large(left)
-        self.left = left
-        start = self.base + at
-        return MEM[start : start + size]  # type: ignore[no-any-return]
-
-    def misplaced(self, at: int, size: int, align: int = 1) -> InvalidValue:
-        """The exception for so many bytes, which are not aligned, or lie outside."""
-        if at % align:
-            return InvalidValue(f"the address {at} is not a multiple of {align}")
-        return InvalidValue(f"{size} bytes at {at} reach out of a memory of {self.size}")
-
-    def too_large(self, left: int) -> ValueTooLarge:
-        """The exception for more than may be copied, given how much is left then: less than nothing."""
-        return ValueTooLarge(self.limit, self.limit - left)
+def misplaced(at: int, size: int, memory: int) -> InvalidValue:
+    """The exception for so many bytes that do not lie in a memory, of so many."""
+    return InvalidValue(f"{size} bytes at {at} reach out of a memory of {memory}")

@@ -1,6 +1,8 @@
 """Slices of time for components."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -56,6 +58,30 @@ async def test_equal_affinity_is_the_same_thread(engine: Engine) -> None:
     first = await engine.elsewhere(5, threading.current_thread)
     assert first is await engine.elsewhere(5, threading.current_thread)
     assert first is not threading.current_thread()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
+@pytest.mark.parametrize("affinity", [0, None])
+async def test_threads_give_way_to_the_event_loop(engine: Engine, affinity: int | None) -> None:
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    found = await engine.elsewhere(affinity, os.getpriority, os.PRIO_PROCESS, 0)
+    assert found > mine
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+
+
+async def test_others_are_served_between_two_that_make_instances(engine: Engine) -> None:
+    passes = 0
+    turns: list[int] = []
+
+    async def take_turn() -> None:
+        await engine.pace()
+        turns.append(passes)
+
+    tasks = [asyncio.create_task(take_turn()) for _ in range(5)]
+    while len(turns) < len(tasks):
+        await asyncio.sleep(0)
+        passes += 1
+    assert len(set(turns)) == 5
 
 
 async def test_what_has_begun_elsewhere_ends_before_its_task(engine: Engine) -> None:

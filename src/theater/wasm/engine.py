@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ RESERVATION: Final = 256 * 1024 * 1024
 """Bytes of addresses for each memory, so that tens of thousands fit. One that is no larger never moves."""
 
 _GUARD: Final = 64 * 1024
+_NICE: Final = 10  # of the threads below, on top of the process's own
 _BLOCKING: Final = 64  # threads for calls that hold one while they wait
 _HOST_STACK: Final = 2 * 1024 * 1024  # of addresses, too; what is not touched takes no memory
 
@@ -74,14 +76,24 @@ class Engine:
         self._lock = threading.Lock()
         self.asleep = False
         self._wake = threading.Event()
+        self._pace = asyncio.Lock()
         self._closed = False
         self._ticker = threading.Thread(target=self._tick, name="theater-epochs", daemon=True)
         self._ticker.start()
         self._workers = [
-            ThreadPoolExecutor(1, f"theater-component-{index}")
+            ThreadPoolExecutor(1, f"theater-component-{index}", _give_way)
             for index in range(max(1, (os.cpu_count() or 2) - 1))
         ]
-        self._blocking = ThreadPoolExecutor(_BLOCKING, "theater-component")
+        self._blocking = ThreadPoolExecutor(_BLOCKING, "theater-component", _give_way)
+
+    async def pace(self) -> None:
+        """Waits for one's turn to make an instance.
+
+        That takes long, and many may come to their end at once. There is one in each pass of the event loop,
+        so that others are served between two.
+        """
+        async with self._pace:
+            await asyncio.sleep(0)
 
     def here(self, compute: Callable[..., T], *arguments: object) -> T:
         """Computes on the event loop's thread."""
@@ -155,6 +167,15 @@ class Engine:
                 advance()
                 if before == self.begun == self.ended and not self._computing:
                     break
+
+
+def _give_way() -> None:
+    """Makes a worker thread leave the processor to the event loop where there are not enough of them.
+
+    Beside 200 actors that never return, others are answered twice as fast then.
+    """
+    if sys.platform == "linux":  # elsewhere it is for the whole process
+        os.nice(_NICE)
 
 
 class _Worker(threading.local):

@@ -95,6 +95,7 @@ class ComponentType:
             instance = self._warm.popleft()
             instance.adopt(owner, name, affinity)
         else:
+            await self._engine.pace()
             if self._engine.instances >= self._engine.max_instances:
                 raise MailboxFull(name)
             instance = new_instance(self.program, self._threaded)

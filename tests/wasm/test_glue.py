@@ -249,6 +249,22 @@ def test_no_place_for_a_result(place: int) -> None:
         guest.run("g")
 
 
+def test_nothing_is_handed_over_before_the_clean_up() -> None:
+    """Which may free all that was allocated: what is handed over then would lie where the next lies."""
+    code = f"""(import "h" "f" (func $f (param i32))) {IMPORTS}
+      (func (export "g") (param i32 i32) (result i32)
+        (call $f (i32.const 64))
+        (i32.store (i32.const 64) (local.get 0))
+        (i32.store (i32.const 68) (local.get 1))
+        (i32.const 64))
+      (func (export "after g") (param i32) (call $reset))"""
+    answers = iter(("", "y" * 64))
+    answer = HostFunction(FunctionShape((), STRING), lambda owner: next(answers))
+    guest = Guest(code, {"g": FunctionShape((STRING,), STRING)}, {"f": answer})
+    assert guest.run("g", "x" * 16) == "x" * 16
+    assert guest.run("g", "z" * 16) == "z" * 16
+
+
 @pytest.mark.parametrize("place", [PAGE - 4, PAGE, -8])
 def test_a_result_outside_of_the_memory(place: int) -> None:
     guest = Guest(

@@ -17,6 +17,7 @@ from theater.wasm import loading
 from theater.wasm.canonical import PAGE, PAGES, InvalidValue, flatten, size_align
 from theater.wasm.capi import MEM, MEMORY
 from theater.wasm.contracts import CONNECTION, EVENT, LEVEL, MESSAGE
+from theater.wasm.memory import ITEM
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -171,11 +172,11 @@ def test_what_is_no_value_in_memory_is_refused(shape: Shape, data: str, at: int,
     [
         (STRING, "12345678é", 10),
         (BYTES, b"0123456789", 10),
-        (ListOf(BOOL), [True, False], 64),
-        (ListOf(STRING), ["1234"], 36),
-        (ListOf(STRING), ["1234", "5678", "9"], 105),
+        (ListOf(BOOL), [True, False], 2 * ITEM),
+        (ListOf(STRING), ["1234"], ITEM + 4),
+        (ListOf(STRING), ["1234", "5678", "9"], 3 * ITEM + 9),
         (TupleOf((STRING, BYTES)), ("12345", b"67890"), 10),
-        (ListOf(TupleOf((STRING, STRING))), [("12345", "67890")], 42),
+        (ListOf(TupleOf((STRING, STRING))), [("12345", "67890")], ITEM + 10),
         (ResultOf(STRING, BYTES), Failure(b"0123456789"), 10),
         (MESSAGE, Close(1000, "0123456789"), 10),
     ],
@@ -215,7 +216,7 @@ def test_a_value_that_is_handed_over_many_times_counts_as_often() -> None:
     # A list of texts that are all the same one takes little memory, and would fill that of the host.
     size, count = 1000, 100
     items = struct.pack("<II", 0, size) * count
-    memories = Memories(limit=(32 + size) * count - 1)
+    memories = Memories(limit=(ITEM + size) * count - 1)
     memories.memory[1024 : 1024 + len(items)] = items
     with pytest.raises(ValueTooLarge):
         memories.taken((ListOf(STRING),), (1024, count))
@@ -226,6 +227,15 @@ def test_all_arguments_together_have_the_limit() -> None:
     words = memories.give([STRING, STRING], ["12345", "67890"])
     with pytest.raises(ValueTooLarge):
         memories.taken((STRING, STRING), words)
+
+
+def test_what_a_class_decodes_is_not_the_guests_text() -> None:
+    def make(text: str) -> str:
+        return text.encode("latin-1").decode()
+
+    shape = Adapted(STRING, make, str)
+    with pytest.raises(UnicodeDecodeError):
+        Memories().there_and_back(shape, "\xff")
 
 
 def test_what_a_class_does_not_take_is_raised() -> None:

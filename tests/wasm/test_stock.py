@@ -15,6 +15,7 @@ from theater.contract import Binary, Close, Closed, Headers, Received, Text
 from theater.errors import InvalidHeader
 from theater.wasm.calls import HostFunction
 from theater.wasm.contracts import ACTOR_ERROR, CONNECTION_EVENT, DATA, EVENT, LEVEL, MESSAGE, PEER
+from theater.wasm.memory import ITEM
 from theater.wasm.shapes import (
     BYTES,
     F64,
@@ -138,7 +139,7 @@ def test_types_and_numbers_of_arguments_are_checked() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "value", "size"),
-    [(STRING, "12345678é", 10), (BYTES, b"0123456789", 10), (ListOf(STRING), ["1234", "5"], 69)],
+    [(STRING, "12345678é", 10), (BYTES, b"0123456789", 10), (ListOf(STRING), ["1234", "5"], 2 * ITEM + 5)],
 )
 def test_a_value_may_be_as_large_as_the_limit(shape: Shape, value: object, size: int) -> None:
     assert passing_on(shape, max_value=size).run("g", value) == value

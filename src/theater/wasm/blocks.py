@@ -1,7 +1,7 @@
 """Values of Python into the form that they have in memory, with a block for each text and each list.
 
-Here the statements are written that do so, see `source`. Where an address belongs, 0 is written: the glue
-puts it there when the guest has provided the memory.
+Here the statements are written that do so, see `source`. What belongs where an address does is left 0: the
+glue puts it there when the guest has provided the memory.
 
 In the code, `staging` is the staging memory. A value is given as the name of a variable.
 """
@@ -76,7 +76,7 @@ class Writes:
                 form += f"{offset - end}x{each}"
                 end = offset + struct.calcsize(each)
             values = ", ".join(value for _, _, value in self._values)
-            pack = self._code.constant(struct.Struct(form).pack_into)
+            pack = self._code.constant(struct.Struct(form).pack_into, "pack")
             self._code.add(f"{pack}(staging.view, {self.place(first)}, {values})")
             self._values = []
 
@@ -155,8 +155,7 @@ def choose(code: Source, shape: OptionOf | ResultOf | VariantOf, value: str) -> 
             with code.block("else:"):
                 yield value
         case ResultOf(ok, error):
-            failed = f"type({value}) is {code.constant(Failure)}"
-            with code.block(f"if not {failed}:"):
+            with code.block(f"if type({value}) is not {code.constant(Failure)}:"):
                 yield _filled(code, ok, value)
             with code.block("else:"):
                 yield _filled(code, error, code.local(f"{value}.error"))
@@ -172,7 +171,7 @@ def choose(code: Source, shape: OptionOf | ResultOf | VariantOf, value: str) -> 
                     else:
                         yield code.local(f"{code.constant(case.get)}({value})")
                 word = "elif"
-            classes = code.constant(tuple(case.cls for case in cases))
+            classes = code.constant(tuple(case.cls for case in cases), "classes")
             code.add(f"else: raise {code.constant(_wrong_class)}({value}, {classes})")
 
 
@@ -196,19 +195,24 @@ def number(code: Source, shape: Scalar | EnumOf, value: str) -> str:
     """Adds what refuses a value that is no such number, or none of the names of an enum: an expression."""
     if isinstance(shape, EnumOf):
         numbers = {name: number for number, name in enumerate(shape.names)}
-        found = code.local(f"{code.constant(numbers)}.get({value})")
-        code.add(f"if {found} is None: raise {code.constant(_wrong_name)}({value}, {code.constant(numbers)})")
+        known = code.constant(numbers, "numbers")
+        found = code.local(f"{known}.get({value})")
+        code.add(f"if {found} is None: raise {code.constant(_wrong_name)}({value}, {known})")
         return found
     if shape == BOOL:
         return f"1 if {value} else 0"
     if shape == F64:
-        return code.local(f"{value} if type({value}) is float else float({code.constant(index)}({value}))")
+        return code.local(f"{code.constant(_double)}({value})")
     bits = _BITS[shape]
     code.add(
         f"if type({value}) is not int or not 0 <= {value} < {1 << bits}:"
         f" raise {code.constant(_out_of_range)}({value}, {bits})"
     )
     return value
+
+
+def _double(value: Any) -> float:
+    return value if isinstance(value, float) else float(index(value))
 
 
 def _wrong_name(value: Any, names: Iterable[str]) -> ValueError:

@@ -1,7 +1,7 @@
 """wasmtime's C interface, as far as its Python package does not have it: calls on stacks of their own.
 
-`fibers` and `linking` use it, and read and write the memory of guests themselves. `check` tells whether
-they can; if not, `stock` stands in.
+Others here call it, and read and write the memory of guests themselves. `check` tells whether they can; if
+not, `stock` stands in.
 """
 
 import ctypes

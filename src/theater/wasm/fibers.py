@@ -183,7 +183,7 @@ class BoundFunction:
             RuntimeError: the store runs a call already.
             TypeError, ValueError, OverflowError, AttributeError: an argument does not have its shape.
             WasmtimeError: it trapped, now or before.
-            InvalidValue: what it returned is no value of its type; that counts as a trap.
+            InvalidValue: what it returned is no value of its type; that is to count as a trap.
             ValueTooLarge: the result has more bytes than it may.
             BaseException: what a host function raised, or the shape's classes.
         """

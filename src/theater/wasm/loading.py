@@ -74,13 +74,14 @@ def compile_arguments(shapes: tuple[Shape, ...]) -> Callable[[Guest, memoryview]
     count = len(flatten(shapes))
     if count <= MAX_FLAT_PARAMS:
         _begin(code, count, ())
-        _return(code, whole, _Words(code, 0))
+        numbers: _Numbers = _Words(code, 0)
     else:
         _begin(code, 1, ())
         size, align = size_align(whole)
         at = code.local(f"w0 & {_32_BITS}")
         _check(code, at, str(size), align)
-        _return(code, whole, _read(code, whole, f"base + {at}", 0))
+        numbers = _read(code, whole, f"base + {at}", 0)
+    code.add(f"return {_value(code, whole, numbers)}")
     return code.function("guest, view")
 
 
@@ -91,14 +92,15 @@ def compile_result(shape: Shape | None) -> Callable[[Guest, memoryview], Any]:
     if shape is not None:
         if len(flatten((shape,))) <= MAX_FLAT_RESULTS:
             _begin(code, 1, ())
-            _return(code, shape, _Words(code, 0))
+            numbers: _Numbers = _Words(code, 0)
         else:
             places = list(_numbers(shape, 0))
             names = _begin(code, 1, [(ROOM + offset, form) for offset, form in places])
-            at = f"(w0 & {_32_BITS})"
+            at = code.local(f"w0 & {_32_BITS}")
             _check_alignment(code, at, size_align(shape)[1])
             read = [(offset, name) for (offset, _), name in zip(places, names, strict=True)]
-            _return(code, shape, _Block(code, f"base + {at}", read))
+            numbers = _Block(code, f"base + {at}", read)
+        code.add(f"return {_value(code, shape, numbers)}")
     return code.function("guest, view")
 
 
@@ -126,13 +128,6 @@ def _begin(code: Source, words: int, places: Sequence[tuple[int, str]]) -> list[
     return names
 
 
-def _return(code: Source, shape: Shape, numbers: "_Numbers") -> None:
-    with code.block("try:"):
-        code.add(f"return {_value(code, shape, numbers)}")
-    with code.block("except UnicodeDecodeError as error:"):
-        code.add(f"raise {code.constant(_no_text)}(error) from None")
-
-
 def _no_text(error: UnicodeDecodeError) -> InvalidValue:
     return InvalidValue(f"a text is not in UTF-8: {error.reason}")
 
@@ -146,7 +141,7 @@ def _unpack(
     for start, each in places:
         form += f"{start - end}x{each}"
         end = start + struct.calcsize(each)
-    unpack = code.constant(struct.Struct(form).unpack_from)
+    unpack = code.constant(struct.Struct(form).unpack_from, "unpack")
     code.add(f"{', '.join(names)}, = {unpack}({memory}, {at})")
 
 
@@ -258,7 +253,7 @@ def _read(code: Source, shape: Shape, at: str, offset: int) -> _Block:
     """
     places = list(_numbers(shape, offset))
     names = [code.local() for _ in places]
-    _unpack(code, code.constant(MEMORY), at, places, names)
+    _unpack(code, code.constant(MEMORY, "MEMORY"), at, places, names)
     read = [(start, name) for (start, _), name in zip(places, names, strict=True)]
     return _Block(code, at, read)
 
@@ -313,8 +308,18 @@ def _value(code: Source, shape: Shape, numbers: _Numbers) -> str:
             _check(code, at, length, 1)
             _copy(code, length)
             start = code.local(f"base + {at}")
-            copied = f"{code.constant(MEM)}[{start} : {start} + {length}]"
-            return code.local(f"{copied}.decode()" if shape == STRING else copied)
+            data = f"{code.constant(MEM, 'MEM')}[{start} : {start} + {length}]"
+            return _text(code, data) if shape == STRING else code.local(data)
+
+
+def _text(code: Source, data: str) -> str:
+    """Adds what decodes a text: the name of a variable."""
+    found = code.local()
+    with code.block("try:"):
+        code.add(f"{found} = {data}.decode()")
+    with code.block("except UnicodeDecodeError as error:"):
+        code.add(f"raise {code.constant(_no_text)}(error) from None")
+    return found
 
 
 def _list(code: Source, item: Shape, at: str, count: str) -> str:
@@ -367,7 +372,7 @@ def _makes(shape: Shape) -> list[tuple[Callable[[Any], Any] | None, Any]]:
             return [(None, None), (Failure, Failure())]
         case VariantOf(cases):
             return [
-                (None, case.cls()) if case.shape is None else (case.cls if case.get else None, None)
+                (None, case.cls()) if case.shape is None else (None if case.get is None else case.cls, None)
                 for case in cases
             ]
         case _:

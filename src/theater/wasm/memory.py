@@ -1,4 +1,4 @@
-"""The memory of a guest, from which the host reads, and the staging memory, to which it writes.
+"""The memory of a guest, and the staging memory, by which the host hands values to it.
 
 What lies where in staging memory is told in `canonical`.
 """
@@ -10,8 +10,9 @@ from typing import Final
 
 from theater.wasm.canonical import HEAD, PAGE, PAGES, ROOM, InvalidValue
 
-ITEM: Final = 32
-"""Bytes that an item of a list counts as, beside what its addresses lead to."""
+ITEM: Final = 256
+"""Bytes that an item of a list counts as, beside what its addresses lead to: to make one takes as long as to
+copy so many at least, and the event loop waits for it."""
 
 LARGE: Final = 16_384
 """Bytes from which on data is held back: it is copied once then, not twice."""

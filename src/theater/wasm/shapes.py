@@ -47,7 +47,7 @@ class TupleOf(msgspec.Struct, frozen=True):
 
 
 class ResultOf(msgspec.Struct, frozen=True):
-    """The value of `ok`, None if it has none; or a `Failure`."""
+    """The value of `ok`, None if it has none; or a `Failure`, which the value of `ok` cannot be."""
 
     ok: "Shape | None"
     error: "Shape | None"

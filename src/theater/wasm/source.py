@@ -45,9 +45,12 @@ class Source:
             self.add(f"{name} = {value}")
         return name
 
-    def constant(self, value: Any) -> str:
-        """The name of an object that is at hand."""
-        name = getattr(value, "__name__", type(value).__name__).strip("<>_")
+    def constant(self, value: Any, name: str | None = None) -> str:
+        """The name of an object that is at hand; if none is given, that of a function or class."""
+        if value is None:
+            return "None"
+        if name is None:
+            name = getattr(value, "__name__", type(value).__name__).strip("<>_")
         keys = (f"{name}_{number}" for number in count(1))
         return next(key for key in keys if self._constants.setdefault(key, value) is value)
 

@@ -19,6 +19,7 @@ from wasmtime.component import Component, Func, FuncType, Instance, Linker, Link
 
 from theater.wasm.calls import Context, HostFunction, Registry
 from theater.wasm.capi import address_of, take_error
+from theater.wasm.memory import ITEM
 from theater.wasm.shapes import (
     BOOL,
     BYTES,
@@ -168,7 +169,7 @@ def _lift(shape: Shape, cell: Any, meter: Meter) -> Any:
             return _lift_scalar(shape, cell, meter)
         case ListOf(item):
             cells = cell.of.list
-            _spend(meter, cells.size * _ITEM)
+            _spend(meter, cells.size * ITEM)
             return [_lift(item, cells.data[index], meter) for index in range(cells.size)]
         case TupleOf(items):
             cells = cell.of.tuple

@@ -90,7 +90,7 @@ def _give_all(code: Source, shapes: tuple[Shape, ...], values: Sequence[str]) ->
         writes.end()
         code.add("w0 = 0")
         count = 1
-    pack = code.constant(struct.Struct(f"<III{count}Q").pack_into)
+    pack = code.constant(struct.Struct(f"<III{count}Q").pack_into, "pack")
     words = "".join(f", w{place}" for place in range(count))
     code.add(f"{pack}(staging.view, {COUNT}, staging.count, {ROOM}, len(staging.held){words})")
 
@@ -102,7 +102,7 @@ def _give_in_room(code: Source, shape: Shape) -> None:
     writes = Writes(code, str(ROOM))
     write(code, shape, "value", writes, 0)
     writes.end()
-    pack = code.constant(struct.Struct("<IIIQ").pack_into)  # and the first slot
+    pack = code.constant(struct.Struct("<IIIQ").pack_into, "pack")  # and the first slot
     code.add(f"{pack}(staging.view, {COUNT}, staging.count, {first}, len(staging.held), 0)")
 
 

@@ -26,7 +26,7 @@ from theater.guest.values import (
 from theater.native.actor import Actor, factory
 from theater.runtime.address import Address
 from theater.runtime.connection import Connection
-from theater.runtime.replies import check_result, replies
+from theater.runtime.replies import MESSAGES, check_result, replies
 
 T = TypeVar("T")
 
@@ -44,52 +44,52 @@ class Stage:
         self._instance: Any = None
         self._arriving: dict[int, IncomingMessage] = {}  # by connection
 
-    def turn(self, handler: str, work: Callable[[Any, Context], T]) -> T:
-        """Runs a turn.
-
-        Raises:
-            Err: it failed; with a sentence for the host.
-        """
-        try:
+    def begin(self) -> Context:
+        """Begins a turn."""
+        context = self._context
+        if context is None:
             start()
-            if self._context is None:
-                context = Context()
-                self._instance = self._create(context)
-                self._context = context
-            self._context.connections.ended.clear()
-            return work(self._instance, self._context)
-        except BaseException as error:  # noqa: BLE001  # anything else would be a trap without words
-            log_failure(handler, error)
-            raise Err(words(error)) from None
+            context = Context()
+            self._instance = self._create(context)
+            self._context = context
+        context.connections.ended.clear()
+        return context
 
     def call(self, handler: str, lower: Callable[[Any], T], *arguments: Any) -> T:
-        """Calls a handler, and checks what it returns."""
+        """Calls a handler in a turn of its own, and checks what it returns.
 
-        def work(instance: Any, _: Context) -> T:
-            result = finish(handler, getattr(instance, handler)(*arguments))
+        Raises:
+            Err: it failed; with a sentence for the host. So do the others.
+        """
+        try:
+            self.begin()
+            result = finish(handler, getattr(self._instance, handler)(*arguments))
             check_result(handler, result)
             return lower(result)
-
-        return self.turn(handler, work)
+        except BaseException as error:  # noqa: BLE001  # anything else would be a trap without words
+            raise _failure(handler, error) from None
 
     def handle_websocket(self, id: int, event: types.Event) -> list[types.Message]:
         """Handles an event of a connection."""
-
-        def work(instance: Any, context: Context) -> list[types.Message]:
+        try:
+            context = self.begin()
             lifted = lift_event(event)
             connection = self._meet(context, id, lifted)
-            result = finish("handle_websocket", instance.handle_websocket(connection, lifted))
-            return [lower_message(message) for message in replies(result)]
-
-        return self.turn("handle_websocket", work)
+            result = self._instance.handle_websocket(connection, lifted)
+            if type(result) in MESSAGES:
+                return [lower_message(result)]
+            return [lower_message(message) for message in replies(finish("handle_websocket", result))]
+        except BaseException as error:  # noqa: BLE001
+            raise _failure("handle_websocket", error) from None
 
     def handle_chunk(self, id: int, chunk: types.Data, last: bool) -> list[types.Message]:
         """Lets a handler go on with a piece of a message."""
 
-        def work(instance: Any, context: Context) -> list[types.Message]:
-            def handle(stream: Stream) -> Any:
-                return instance.handle_websocket(context.connections.of(id), Received(stream))
+        def handle(stream: Stream) -> Any:
+            return self._instance.handle_websocket(context.connections.of(id), Received(stream))
 
+        try:
+            context = self.begin()
             piece = lift_data(chunk)
             message = self._arriving.pop(id, None)
             if message is not None and message.broken:
@@ -101,33 +101,39 @@ class Stage:
             if not last:
                 self._arriving[id] = message
             return [lower_message(each) for each in replies(result)]
-
-        return self.turn("handle_websocket", work)
+        except BaseException as error:  # noqa: BLE001
+            raise _failure("handle_websocket", error) from None
 
     def _meet(self, context: Context, id: int, event: Event) -> Connection:
         """The connection of an event; and what the event means for a message that is arriving."""
         connection = context.connections.of(id)
-        if isinstance(event, Closed):
+        if type(event) is Closed:
             context.connections.end(id)
             message = self._arriving.pop(id, None)
             if message is not None:
                 _despite_failures(message.lose, event.code, event.reason)
-        elif isinstance(event, Error) and id in self._arriving:
+        elif type(event) is Error and id in self._arriving:
             self._arriving[id].broken = True
         return connection
 
     def handle_batch(self, batch: list[tuple[int, types.Event]]) -> None:
         """Handles several events."""
-
-        def work(instance: Any, context: Context) -> None:
+        try:
+            context = self.begin()
             deliveries = []
             for each, event in batch:
                 lifted = lift_event(event)
                 deliveries.append((self._meet(context, each, lifted), lifted))
-            result = finish("handle_batch", instance.handle_batch(deliveries))
+            result = finish("handle_batch", self._instance.handle_batch(deliveries))
             check_result("handle_batch", result)
+        except BaseException as error:  # noqa: BLE001
+            raise _failure("handle_batch", error) from None
 
-        self.turn("handle_batch", work)
+
+def _failure(handler: str, error: BaseException) -> Err[str]:
+    """What the host is told of a turn that has failed."""
+    log_failure(handler, error)
+    return Err(words(error))
 
 
 def _despite_failures(function: Callable[..., None], *arguments: Any) -> None:

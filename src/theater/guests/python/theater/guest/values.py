@@ -1,5 +1,6 @@
 """Between the classes of `theater.contract` and those of the component's bindings."""
 
+from collections.abc import Callable
 from typing import Any, Final, assert_never
 
 from wit_world.imports import types
@@ -37,28 +38,26 @@ _CONNECTED: Final = Connected()
 _DRAINED: Final = Drained()
 
 
+# Looked up by class, since `match` asks for one class after the other, which takes as long as all the rest.
+_INCOMING: Final[dict[type, Callable[[Any], Any]]] = {
+    types.Incoming_Text: Text,
+    types.Incoming_Binary: Binary,
+    types.Incoming_Ping: Ping,
+    types.Incoming_Pong: Pong,
+}
+_EVENTS: Final[dict[type, Callable[[Any], Event]]] = {
+    types.Event_Connected: lambda _: _CONNECTED,
+    types.Event_Received: lambda event: Received(_INCOMING[type(event.value)](event.value.value)),
+    types.Event_Error: lambda event: Error(event.value),
+    types.Event_Congested: lambda event: Congested(event.value),
+    types.Event_Drained: lambda _: _DRAINED,
+    types.Event_Closed: lambda event: Closed(event.value.code, event.value.reason),
+}
+
+
 def lift_event(event: types.Event) -> Event:
     """What happened on a connection."""
-    match event:
-        case types.Event_Received(types.Incoming_Text(text)):
-            return Received(Text(text))
-        case types.Event_Received(types.Incoming_Binary(data)):
-            return Received(Binary(data))
-        case types.Event_Received(types.Incoming_Ping(payload)):
-            return Received(Ping(payload))
-        case types.Event_Received(types.Incoming_Pong(payload)):
-            return Received(Pong(payload))
-        case types.Event_Connected():
-            return _CONNECTED
-        case types.Event_Closed(closed):
-            return Closed(closed.code, closed.reason)
-        case types.Event_Error(problem):
-            return Error(problem)
-        case types.Event_Congested(waiting):
-            return Congested(waiting)
-        case types.Event_Drained():
-            return _DRAINED
-    raise AssertionError(event)
+    return _EVENTS[type(event)](event)
 
 
 def lower_message(message: object) -> types.Message:
@@ -68,23 +67,30 @@ def lower_message(message: object) -> types.Message:
         InvalidMessage: it is no message, or holds what its kind cannot carry.
         InvalidClose: a close code or reason that may not be sent.
     """
-    match message:
-        case Text(text):
-            return types.Message_Text(_text(message, text))
-        case Binary(data):
-            return types.Message_Binary(_bytes(message, data))
-        case Ping(payload):
-            return types.Message_Ping(_control_payload(message, payload))
-        case Pong(payload):
-            return types.Message_Pong(_control_payload(message, payload))
-        case Close(code, reason):
-            payload = encode_close(code, reason)
-            return types.Message_Close(types.Close(code, payload[2:].decode()))
-    raise InvalidMessage(message, "Text, Binary, Ping, Pong or Close")
+    lower = _MESSAGES.get(type(message))
+    if lower is None:
+        raise InvalidMessage(message, "Text, Binary, Ping, Pong or Close")
+    return lower(message)
+
+
+def _lower_close(message: Close) -> types.Message:
+    payload = encode_close(message.code, message.reason)
+    return types.Message_Close(types.Close(message.code, payload[2:].decode()))
+
+
+_MESSAGES: Final[dict[type, Callable[[Any], types.Message]]] = {
+    Text: lambda message: types.Message_Text(_text(message, message.text)),
+    Binary: lambda message: types.Message_Binary(_bytes(message, message.data)),
+    Ping: lambda message: types.Message_Ping(_control_payload(message, message.payload)),
+    Pong: lambda message: types.Message_Pong(_control_payload(message, message.payload)),
+    Close: _lower_close,
+}
 
 
 def _text(message: object, text: object) -> str:
     try:
+        if text.isascii():  # type: ignore[attr-defined]
+            return text  # type: ignore[return-value]
         text.encode()  # type: ignore[attr-defined]
     except (AttributeError, UnicodeEncodeError) as error:
         raise InvalidMessage(message, "text without lone surrogates") from error

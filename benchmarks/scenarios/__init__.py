@@ -3,6 +3,7 @@
 from benchmarks.scenarios.base import Budget, Scenario
 from benchmarks.scenarios.echo import EchoScenario
 from benchmarks.scenarios.handshakes import HandshakeScenario
+from benchmarks.scenarios.hostile import HostileScenario
 from benchmarks.scenarios.idle_memory import IdleMemoryScenario
 from benchmarks.scenarios.instances import InstancesScenario
 from benchmarks.scenarios.room import PER_DELIVERY, PER_MESSAGE, RoomScenario
@@ -84,6 +85,12 @@ _ALL: tuple[Scenario, ...] = (
         name="component-instances",
         title="A connection to an actor of its own: instances of components",
         most_rounds=3,
+    ),
+    HostileScenario(
+        name="component-hostile",
+        title="One sandboxed actor beside 200 that misbehave twice a second",
+        budgets=(Budget(2.0, "value", server="theater/spin"), Budget(2.0, "value", server="theater/panic")),
+        most_rounds=5,
     ),
     RoomScenario(
         name="broadcast",

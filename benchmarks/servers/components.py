@@ -7,13 +7,15 @@ import theater
 from theater.build import BuildError
 
 COMPONENTS_FOLDER = Path(__file__).parent / "theater" / "components"
-SOURCES = {"zig": "echo.zig", "javascript": "echo.js", "python": "echo.py"}
+SOURCES = {"zig": "echo.zig", "javascript": "echo.js", "python": "echo.py", "hostile": "hostile.zig"}
+LANGUAGES = {".zig": "zig", ".js": "javascript", ".py": "python"}
 LIBRARY = Path(theater.__file__).parent
 
 
-def component_problem(language: str) -> str | None:
-    """Why there is no component in a language, or None once there is."""
-    source, output = COMPONENTS_FOLDER / SOURCES[language], COMPONENTS_FOLDER / f"{language}.wasm"
+def component_problem(name: str) -> str | None:
+    """Why there is no component of a name, or None once there is."""
+    source, output = COMPONENTS_FOLDER / SOURCES[name], COMPONENTS_FOLDER / f"{name}.wasm"
+    language = LANGUAGES[source.suffix]
     if output.exists() and output.stat().st_mtime > _changed(source):
         return None
     try:

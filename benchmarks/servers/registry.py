@@ -53,8 +53,9 @@ def _needs(*modules: str) -> Callable[[], str | None]:
     return problem
 
 
-def _theater(manifest: str) -> Callable[[int], list[str]]:
-    return lambda port: [str(THEATER_COMMAND), "run", str(THEATER_FOLDER / manifest), "--port", str(port)]
+def _theater(*manifests: str) -> Callable[[int], list[str]]:
+    paths = [str(THEATER_FOLDER / manifest) for manifest in manifests]
+    return lambda port: [str(THEATER_COMMAND), "run", *paths, "--port", str(port)]
 
 
 def _theater_problem() -> str | None:
@@ -63,8 +64,8 @@ def _theater_problem() -> str | None:
     return f"there is no `theater` command next to {Path(sys.executable).name}"
 
 
-def _component_problem(language: str) -> Callable[[], str | None]:
-    return lambda: _theater_problem() or component_problem(language)
+def _component_problem(*names: str) -> Callable[[], str | None]:
+    return lambda: next(filter(None, (_theater_problem(), *map(component_problem, names))), None)
 
 
 def _uvicorn(port: int) -> list[str]:
@@ -236,6 +237,17 @@ COMPONENT_SERVERS = (
     WORKERD,
 )
 """Those, and what else runs sandboxed actors, with one for all connections."""
+
+_BESIDE_HOSTILE = replace(
+    ZIG,
+    command=_theater("components/zig.toml", "components/hostile.toml"),
+    problem=_component_problem("zig", "hostile"),
+)
+HOSTILE_SERVERS = (
+    replace(_BESIDE_HOSTILE, name="theater/spin", summary="beside actors that never return"),
+    replace(_BESIDE_HOSTILE, name="theater/panic", summary="beside actors that panic"),
+)
+"""Send every message back at `/`, and have actors that do what they are told at `/hostile/...`."""
 
 STARTUP_SERVERS = (
     THEATER,

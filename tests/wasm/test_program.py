@@ -59,7 +59,7 @@ async def echoes(program: Program) -> bool:
 async def test_a_component_is_taken_apart(tmp_path: Path, engine: Engine) -> None:
     program = load(tmp_path, engine, guests.echo())
     assert program.linked is not None
-    assert program.plans.keys() == {"handle-websocket"}
+    assert program.functions == {"handle-websocket"}
     assert program.exports == {"websocket-actor"}
     assert await echoes(program)
 

@@ -35,9 +35,9 @@ from theater.wasm.shapes import Failure
 if TYPE_CHECKING:
     from theater.wasm.kind import ComponentType
 
-_PATIENCE: Final = 3  # instances that may end before a new one has to wait
+_PATIENCE: Final = 1  # instances that may end before a new one has to wait
 _FORGIVEN: Final = 5.0  # seconds after which one of them does not count any more
-_FIRST_DELAY: Final = 0.05  # seconds; twice as long each time
+_FIRST_DELAY: Final = 0.2  # seconds; four times as long each time
 _LONGEST_DELAY: Final = 5.0
 _NOT_FOUND: Final = Response.text("Not Found\n", 404)
 
@@ -72,7 +72,7 @@ class ComponentActor:
     def upgrade_connection(
         self, request: UpgradeRequest
     ) -> Accept | Response | None | Awaitable[Accept | Response | None]:
-        if "upgrade-connection" not in self._kind.program.plans:
+        if "upgrade-connection" not in self._kind.program.functions:
             return Accept()
         return self._call("upgrade-connection", (request,))  # type: ignore[no-any-return]
 
@@ -81,7 +81,7 @@ class ComponentActor:
             message: object = event.message
             if type(message) not in MESSAGES and isinstance(message, Stream):  # the second is slow
                 return self._handle_stream(connection, message)
-        if "handle-websocket" not in self._kind.program.plans:
+        if "handle-websocket" not in self._kind.program.functions:
             return None
         arguments = (connection.id, event) if self._takes_id else (event,)
         ended = (connection,) if type(event) is Closed else ()
@@ -108,12 +108,12 @@ class ComponentActor:
         return self._call("handle-batch", (events,), ended)  # type: ignore[no-any-return]
 
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
-        if "handle-request" not in self._kind.program.plans:
+        if "handle-request" not in self._kind.program.functions:
             return _NOT_FOUND
         return self._call("handle-request", (request,))  # type: ignore[no-any-return]
 
     def handle_message(self, message: Data, sender: Address) -> Data | None | Awaitable[Data | None]:
-        if "handle-message" not in self._kind.program.plans:
+        if "handle-message" not in self._kind.program.functions:
             return None
         return self._call("handle-message", (message, sender))  # type: ignore[no-any-return]
 
@@ -186,9 +186,9 @@ class ComponentActor:
             self._instance.end()
             self._instance = None
         if self._ends > _PATIENCE:
-            await asyncio.sleep(min(_FIRST_DELAY * 2 ** (self._ends - _PATIENCE), _LONGEST_DELAY))
+            await asyncio.sleep(min(_FIRST_DELAY * 4 ** (self._ends - _PATIENCE - 1), _LONGEST_DELAY))
         instance = await self._kind.instance(self._host, self._name)
-        if "init" in instance.program.plans:
+        if "init" in instance.program.functions:
             try:
                 result = instance.call("init", ())
                 result = await result if type(result) is CoroutineType else result
@@ -208,7 +208,7 @@ class OldComponentActor(ComponentActor):
     _takes_id = False
 
     async def upgrade_connection(self, request: UpgradeRequest) -> Accept | Response | None:
-        if "upgrade-connection" not in self._kind.program.plans:
+        if "upgrade-connection" not in self._kind.program.functions:
             return Accept()
         key = request.headers["sec-websocket-key"]
         version = request.headers["sec-websocket-version"]
@@ -228,7 +228,7 @@ class OldComponentActor(ComponentActor):
         return super().handle_websocket(connection, event)
 
     def handle_request(self, request: Request) -> Response | Awaitable[Response]:
-        if "handle-request" not in self._kind.program.plans:
+        if "handle-request" not in self._kind.program.functions:
             return _NOT_FOUND
         uri = quote(request.path) + (f"?{request.query}" if str(request.query) else "")
         old = HttpRequest(request.method, uri, request.headers, request.body or None)

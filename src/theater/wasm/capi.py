@@ -153,7 +153,7 @@ ready: Final = ctypes.cast(ctypes.CDLL(None).strlen, c_void_p).value or 0
 
 def address_of(pointer: Any) -> int:
     """Where a pointer of wasmtime-py's leads to; its owner must be held while that is used."""
-    return ctypes.cast(pointer, c_void_p).value or 0
+    return ctypes.addressof(pointer.contents)
 
 
 def address_of_struct(raw: ctypes.Structure) -> int:

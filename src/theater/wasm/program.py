@@ -1,9 +1,8 @@
 """A component, checked, compiled and linked to the host: what instances are made from."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import wasmtime
 from wasmtime import component as components
@@ -46,7 +45,7 @@ class Program:
     Attributes:
         contract: what it is built for.
         exports: names of the interfaces that it exports.
-        plans: the functions in them, by name, and how they are called.
+        functions: the names of those in them.
         linked: calls them, if the component is taken apart.
         registry: who owns which of its instances.
         heavy: how many calls are to begin in a worker thread, since one took long.
@@ -63,7 +62,6 @@ class Program:
         self.registry = Registry()
         self.heavy = 0
         self.linked: Linked | None = None
-        self.plans: Mapping[str, Any] = {}
         fits = engine.problem is None
         found = self._take_apart(path, grants, cache) if fits else None
         if found is None:
@@ -73,6 +71,7 @@ class Program:
             self._link(found)
         self.contract = found.contract
         self.exports = frozenset(found.exports)
+        self.functions = frozenset(name for names in found.exports.values() for name in names)
         self._wasi = bool(found.foreign)
         self._host = _host(found.contract)
 
@@ -106,7 +105,6 @@ class Program:
         except (Unsupported, wasmtime.WasmtimeError) as error:
             log.debug("%s is run as a component: %s", path, error)
             return None
-        self.plans = {name: None for _, name in exports}
         return found
 
     def _link(self, found: Inspection) -> None:
@@ -123,15 +121,14 @@ class Program:
                     for name, kind in functions.items():
                         function = offered[interface, name]
                         stock.define(instance, name, kind, function, self.registry, limit, wait)
-        plans = {}
+        self.plans: dict[str, tuple[components.ExportIndex, stock.FunctionPlan]] = {}
         for interface, functions in found.exports.items():
             outer = self.component.get_export_index(found.contract.interface(interface))
             for name, kind in functions.items():
                 index = self.component.get_export_index(name, outer)
                 assert index is not None  # noqa: S101  # it has just been reflected on
                 shape = found.contract.exports[interface][name]
-                plans[name] = index, stock.FunctionPlan(kind, shape, limit)
-        self.plans = plans
+                self.plans[name] = index, stock.FunctionPlan(kind, shape, limit)
 
     def host(self, context: Context) -> Host:
         """What an actor's instances import."""

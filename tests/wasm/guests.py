@@ -140,6 +140,28 @@ NUMBERS: Final = """
 
 
 @cache
+def growing(at_first: int = 0) -> bytes:
+    """Answers texts with how many it has had, and takes as many pages as the first letter, from a, says.
+
+    Args:
+        at_first: pages that its `init` takes.
+    """
+    return guest(
+        {
+            "init": f"""(result i32) (drop (memory.grow (i32.const {at_first}))) (i32.const 64)""",
+            "handle-websocket": f"""{EVENT}
+    (local $digits i32)
+    (if (i32.eqz {IS_MESSAGE}) (then (return (call $nothing))))
+    (drop (memory.grow (i32.sub (i32.load8_u (local.get $at)) (i32.const 97))))
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (local.set $digits (call $write (global.get $count)))
+    (call $reply (i32.const 0) (local.get $digits) (i32.sub (i32.const 1024) (local.get $digits)))""",
+        },
+        NUMBERS + "(global $count (mut i32) (i32.const 0))",
+    )
+
+
+@cache
 def counter() -> bytes:
     """Counts messages in its state, and answers with the number.
 

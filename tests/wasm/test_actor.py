@@ -1,6 +1,7 @@
 """Components as actors: restarts, state, other actors, upgrades of the file."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,34 @@ class TestRequest:
                 await client.send(Text("late"))
                 await asyncio.sleep(0.2)
                 assert await ask(client, "nothing") in (Text("error 2"), Text("error 3"), Text("none"))
+
+
+class TestMemory:
+    @pytest.fixture(autouse=True)
+    def one_way(self, way: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where a component is run as a whole, nobody can tell what it uses."""
+        monkeypatch.setenv("THEATER_STOCK_WASM", "")
+
+    async def test_one_that_has_used_it_up_is_replaced_before_it_fails(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        manifest = component(tmp_path, guests.growing(), limits={"max_memory": 16 * 65_536})
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            assert await ask(client, "a") == Text("1")
+            assert await ask(client, "n") == Text("2")  # 14 pages
+            assert await ask(client, "b") == Text("3")
+            assert await ask(client, "a") == Text("1")
+        assert [each.message for each in caplog.records if each.levelno >= logging.WARNING] == [
+            "guest has used up its memory (max_memory): a new instance takes over"
+        ]
+
+    async def test_what_its_init_takes_is_what_it_needs(self, tmp_path: Path) -> None:
+        manifest = component(tmp_path, guests.growing(at_first=14), limits={"max_memory": 16 * 65_536})
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            assert await ask(client, "a") == Text("1")
+            assert await ask(client, "a") == Text("2")
+            assert await ask(client, "b") == Text("3")
+            assert await ask(client, "a") == Text("1")
 
 
 class TestReload:

@@ -198,7 +198,7 @@ class TestPieces:
             await host.send_chunk(connection.id, Text("begun"), False)
 
         def at_end(host: Host, connection: Connection) -> Awaitable[object]:
-            assert host._streams == {}
+            assert host.streams == {}
             return host.send_chunk(connection.id, Text("more"), True)
 
         actor = caller(work, at_end=staticmethod(at_end))

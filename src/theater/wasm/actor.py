@@ -1,6 +1,7 @@
 """Components as actors."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Collection
 from types import CoroutineType
@@ -35,6 +36,8 @@ from theater.wasm.shapes import Failure
 if TYPE_CHECKING:
     from theater.wasm.kind import ComponentType
 
+log = logging.getLogger("theater")
+
 _PATIENCE: Final = 1  # instances that may end before a new one has to wait
 _FORGIVEN: Final = 5.0  # seconds after which one of them does not count any more
 _FIRST_DELAY: Final = 0.2  # seconds; four times as long each time
@@ -45,8 +48,8 @@ _NOT_FOUND: Final = Response.text("Not Found\n", 404)
 class ComponentActor:
     """An actor whose handlers are the exports of a component of `wit/0.2.0`; a `Behaviour`.
 
-    When its instance has come to its end, or the component has been replaced, the next turn begins
-    with a new instance, which finds the state and the connections that there are.
+    When its instance has come to its end or used up its memory, or the component has been replaced, the
+    next turn begins with a new instance, which finds the state and the connections that there are.
 
     Args:
         kind: what makes instances.
@@ -130,7 +133,12 @@ class ComponentActor:
         if ended or host.used:
             host.begin(ended)
         instance = self._instance
-        if instance is None or instance.has_ended or instance.program is not self._kind.program:
+        if (
+            instance is None
+            or instance.has_ended
+            or instance.program is not self._kind.program
+            or (instance.guest.is_full and not host.streams)
+        ):
             return self._finish(function, self._call_anew(function, arguments))
         try:
             result = instance.call(function, arguments)
@@ -183,6 +191,8 @@ class ComponentActor:
         """
         self._host.forget()
         if self._instance is not None:
+            if self._instance.guest.is_full and not self._instance.has_ended:
+                log.warning("%s has used up its memory (max_memory): a new instance takes over", self._name)
             self._instance.end()
             self._instance = None
         if self._ends > _PATIENCE:
@@ -198,6 +208,7 @@ class ComponentActor:
             except BaseException:
                 instance.end()
                 raise
+        instance.watch()
         self._instance = instance
         return instance
 

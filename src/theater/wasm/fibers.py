@@ -4,6 +4,7 @@ All that crosses lies in memory, the guest's and staging memory, so that calls h
 results for wasmtime to convert.
 """
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -96,6 +97,15 @@ class Link:
         self._memory = memory
         self.guest.base = capi.memory_data(self._context, address_of_struct(memory))
 
+    def watch(self) -> None:
+        """Lets the guest's memory count as full when it has grown, and has nearly all that it may have."""
+        if self._memory is not None:
+            pages = self._size(self._memory) // PAGE
+            self.guest.full = max(math.ceil(self._max_memory * _FULL / PAGE), pages + 1)
+
+    def _size(self, memory: ffi.wasmtime_memory_t) -> int:
+        return capi.memory_size(self._context, address_of_struct(memory))  # type: ignore[no-any-return]
+
     def failure(self, raised: BaseException | None) -> BaseException:
         """Why a call has failed, after which there is no other.
 
@@ -105,10 +115,8 @@ class Link:
         found = self.outcome.take()
         if raised is not None:
             return raised
-        if self._memory is not None:
-            size = capi.memory_size(self._context, address_of_struct(self._memory))
-            if size >= self._max_memory * _FULL:
-                return OutOfMemory(str(found))
+        if self._memory is not None and self._size(self._memory) >= self._max_memory * _FULL:
+            return OutOfMemory(str(found))
         return found
 
 

@@ -75,6 +75,7 @@ class Host:
 
     Attributes:
         used: there is something to forget when the next turn begins.
+        streams: messages that go out in pieces, by connection.
     """
 
     def __init__(self, context: Context) -> None:
@@ -84,7 +85,7 @@ class Host:
         self._ended: dict[int, Connection] = {}  # that come to their end in this turn
         self._pieces: set[int] = set()  # connections to which this turn has sent pieces of a message
         self._lines = 0  # that this turn has written to the log
-        self._streams: dict[int, Wire] = {}  # messages that go out in pieces
+        self.streams: dict[int, Wire] = {}
 
     def begin(self, ended: Iterable[Connection] = ()) -> None:
         """Begins a turn, in which these connections come to their end."""
@@ -93,16 +94,16 @@ class Host:
         self._lines = 0
         self.used = bool(self._ended)
         for each in self._ended:
-            self._streams.pop(each, None)  # nobody is left to take the rest
+            self.streams.pop(each, None)  # nobody is left to take the rest
 
     def fail(self) -> None:
         """The turn has failed: messages that it has sent pieces of cannot be completed."""
-        for each in self._pieces & self._streams.keys():
-            self._streams.pop(each).break_stream(begun=True)
+        for each in self._pieces & self.streams.keys():
+            self.streams.pop(each).break_stream(begun=True)
 
     def forget(self) -> None:
         """The instance has ended: no other can complete what it has begun to send."""
-        self._pieces.update(self._streams)
+        self._pieces.update(self.streams)
         self.fail()
 
     def _connection(self, id: int) -> Connection | None:
@@ -127,17 +128,17 @@ class Host:
         connection = self._context.connections.get(conn)
         if connection is None:
             return
-        wire = self._streams.get(conn)
+        wire = self.streams.get(conn)
         if wire is None:
             wire = connection.wire
             await wire.drained()
             wire.open_stream()
-            self._streams[conn] = wire
+            self.streams[conn] = wire
         self._pieces.add(conn)
         self.used = True
         wire.send_chunk(chunk.text if isinstance(chunk, Text) else chunk.data, last)
         if last:
-            del self._streams[conn]
+            del self.streams[conn]
         await wire.writable()
 
     async def drained(self, conn: int) -> None:
@@ -152,7 +153,7 @@ class Host:
     @_fallible
     def close_connection(self, conn: int, code: int, reason: str) -> None:
         connection = self._connection(conn)
-        wire = self._streams.pop(conn, None)
+        wire = self.streams.pop(conn, None)
         if wire is not None:
             wire.break_stream(begun=True)
         elif connection is not None:

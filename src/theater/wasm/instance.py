@@ -14,6 +14,7 @@ from theater.wasm.calls import Pending, yield_on_epoch
 from theater.wasm.canonical import InvalidValue
 from theater.wasm.engine import TICK, on_resume
 from theater.wasm.fibers import OutOfMemory
+from theater.wasm.memory import Guest
 from theater.wasm.program import Program
 from theater.wasm.shapes import ValueTooLarge
 
@@ -40,11 +41,13 @@ class Instance:
 
     Attributes:
         program: what it is an instance of.
+        guest: its memory.
         has_ended: it must not be called any more.
     """
 
     def __init__(self, program: Program, threaded: bool) -> None:
         self.program = program
+        self.guest = Guest(0, 0)  # until it is there
         self.has_ended = False
         self._threaded = threaded
         self._engine = program.engine
@@ -85,6 +88,17 @@ class Instance:
         call = self._here(program.linked.instantiate, self._context)
         functions = await self._finish(call, program.limits.start_time, here=True)
         self._functions = {name: function.run for name, function in functions.items()}
+        assert self._context.link is not None  # noqa: S101  # what has been made has one
+        self.guest = self._context.link.guest
+
+    def watch(self) -> None:
+        """To be called after its `init`: what it has by then is what it needs.
+
+        `guest.is_full` tells from now on that it needs nearly all the memory that it may have, and another
+        one should take its place while it still works.
+        """
+        if self._context.link is not None:
+            self._context.link.watch()
 
     def call(self, function: str, arguments: tuple[object, ...]) -> Any:
         """Calls an export.

@@ -100,6 +100,7 @@ def compile_result(shape: Shape | None) -> Callable[[Guest, memoryview], Any]:
             _check_alignment(code, at, size_align(shape)[1])
             read = [(offset, name) for (offset, _), name in zip(places, names, strict=True)]
             numbers = _Block(code, f"base + {at}", read)
+        code.add("if pages >= guest.full: guest.is_full = True")
         code.add(f"return {_value(code, shape, numbers)}")
     return code.function("guest, view")
 

@@ -18,6 +18,7 @@ LARGE: Final = 16_384
 """Bytes from which on data is held back: it is copied once then, not twice."""
 
 _MOST: Final = 0xFFFF_FFFF
+_NEVER: Final = 1 << 16 | 1  # pages; no memory has as many
 _read_number: Final = struct.Struct("<I").unpack_from
 _write_size: Final = struct.Struct("<I").pack_into
 _write_head: Final = struct.Struct("<IIII").pack_into
@@ -146,13 +147,19 @@ class Guest:
         base: its address, which does not change.
         limit: bytes that the values may have which are handed over at once: those of texts and binary
             data, and `ITEM` for each item of a list.
+
+    Attributes:
+        full: pages with which it counts as full.
+        is_full: it had as many when a call of the guest returned.
     """
 
-    __slots__ = ("base", "limit")
+    __slots__ = ("base", "full", "is_full", "limit")
 
     def __init__(self, base: int, limit: int) -> None:
         self.base = base
         self.limit = limit
+        self.full = _NEVER
+        self.is_full = False
 
 
 def misplaced(at: int, size: int, memory: int) -> InvalidValue:

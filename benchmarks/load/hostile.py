@@ -1,7 +1,7 @@
 """Load client for hostile actors: a connection to each, over which it is told to misbehave again and again.
 
 Usage: python -m benchmarks.load.hostile URL DEED
-Command: how many more connections to open; 0 has them all begin, twice a second each. Reply: {"open": count}.
+Command: how many more connections to open; 0 has all begin, twice a second each. Reply: {"open": how many}.
 
 What is appended to the URL's path names the actor. What they answer, if anything, is not looked at.
 """
@@ -12,7 +12,7 @@ import sys
 import uvloop
 from picows import WSListener, WSMsgType, WSTransport, ws_connect
 
-from benchmarks.load.commands import Reply, serve_commands
+from benchmarks.load.commands import LoadError, Reply, serve_commands
 from benchmarks.load.opening import open_all
 
 PAUSE_SECONDS = 0.5
@@ -29,8 +29,10 @@ class Attack:
 
     async def go_on(self, count: float) -> Reply:
         await open_all(self._open_one, int(count))
-        if not count:
+        if not count and self._telling is None:
             self._telling = asyncio.create_task(self._tell())
+        if self._telling is not None and self._telling.done():
+            raise LoadError(f"the attack has ended: {self._telling.exception()!r}")
         return {"open": len(self._transports)}
 
     async def _open_one(self, number: int) -> None:

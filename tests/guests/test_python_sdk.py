@@ -317,6 +317,33 @@ def test_values_are_the_same(folder: Path) -> None:
         assert one == other, expression
 
 
+LOWERED = """\
+import json, sys
+from theater import Close, Ping, Text
+from theater.guest.values import lower_message
+
+class Named(Text):
+    pass
+
+def lowered(expression):
+    try:
+        return repr(lower_message(eval(expression)))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+print(json.dumps([lowered(each) for each in json.load(sys.stdin)]))
+"""
+
+
+def test_what_is_no_message_is_refused_before_the_host_sees_it(folder: Path) -> None:
+    fine = ["Text('a')", "Text('ä')", "Named('a')", "Ping(bytearray(b'a'))", "Close(1000, 'a')"]
+    refused = ["Text(b'a')", "Text(bytearray(b'a'))", "Text(None)", "Text('\\ud800')", "'a'", "Ping('a')"]
+    found = ask(LOWERED, folder, fine + refused)
+    assert isinstance(found, list)
+    assert all(each.startswith("Message_") for each in found[: len(fine)]), found
+    assert all(each.startswith("InvalidMessage: ") for each in found[len(fine) :]), found
+
+
 @pytest.mark.parametrize("text", ["x", "[1,]", "[1 2]", "[NaN]", '"\\ud800"', "1 2"])
 def test_text_that_is_no_json(folder: Path, text: str) -> None:
     question = [f"decode(Any, {text!r})"]

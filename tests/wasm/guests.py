@@ -16,6 +16,7 @@ EXPORTS: Final = {
     "init": "lifecycle",
     "upgrade-connection": "websocket-upgrade",
     "handle-websocket": "websocket-actor",
+    "handle-chunk": "stream-actor",
     "handle-request": "http-actor",
     "handle-message": "message-actor",
 }
@@ -143,6 +144,8 @@ NUMBERS: Final = """
 def growing(at_first: int = 0) -> bytes:
     """Answers texts with how many it has had, and takes as many pages as the first letter, from a, says.
 
+    Of a message that comes in pieces, each counts, and takes 7 pages.
+
     Args:
         at_first: pages that its `init` takes.
     """
@@ -150,14 +153,18 @@ def growing(at_first: int = 0) -> bytes:
         {
             "init": f"""(result i32) (drop (memory.grow (i32.const {at_first}))) (i32.const 64)""",
             "handle-websocket": f"""{EVENT}
-    (local $digits i32)
     (if (i32.eqz {IS_MESSAGE}) (then (return (call $nothing))))
-    (drop (memory.grow (i32.sub (i32.load8_u (local.get $at)) (i32.const 97))))
+    (call $count (i32.sub (i32.load8_u (local.get $at)) (i32.const 97)))""",
+            "handle-chunk": "(param i64 i32 i32 i32 i32) (result i32) (call $count (i32.const 7))",
+        },
+        NUMBERS
+        + """(global $count (mut i32) (i32.const 0))
+  (func $count (param $pages i32) (result i32)
+    (local $digits i32)
+    (drop (memory.grow (local.get $pages)))
     (global.set $count (i32.add (global.get $count) (i32.const 1)))
     (local.set $digits (call $write (global.get $count)))
-    (call $reply (i32.const 0) (local.get $digits) (i32.sub (i32.const 1024) (local.get $digits)))""",
-        },
-        NUMBERS + "(global $count (mut i32) (i32.const 0))",
+    (call $reply (i32.const 0) (local.get $digits) (i32.sub (i32.const 1024) (local.get $digits))))""",
     )
 
 

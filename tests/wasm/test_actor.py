@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.wasm import guests
 from tests.wasm.served import component
 
@@ -15,6 +16,7 @@ from theater.contract import Data
 from theater.errors import ConfigError, ConnectFailed
 from theater.limits import Limits
 from theater.testing import serve
+from theater.wasm.engine import Engine
 
 
 @pytest.fixture(autouse=True, params=["", "1"], ids=["stacks", "threads"])
@@ -124,6 +126,20 @@ class TestRequest:
                 assert await ask(client, "nothing") in (Text("error 2"), Text("error 3"), Text("none"))
 
 
+async def test_instances_are_made_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[Engine] = []
+    pace = Engine.pace
+
+    async def count(engine: Engine) -> None:
+        turns.append(engine)
+        await pace(engine)
+
+    monkeypatch.setattr(Engine, "pace", count)
+    async with serve(component(tmp_path, guests.echo())) as server, await connect(server.url()) as client:
+        assert await ask(client, "a") == Text("a")
+        assert turns
+
+
 class TestMemory:
     @pytest.fixture(autouse=True)
     def one_way(self, way: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +156,21 @@ class TestMemory:
             assert await ask(client, "b") == Text("3")
             assert await ask(client, "a") == Text("1")
         assert [each.message for each in caplog.records if each.levelno >= logging.WARNING] == [
-            "guest has used up its memory (max_memory): a new instance takes over"
+            "guest has used up nearly all its memory (max_memory): a new instance takes over"
         ]
+
+    async def test_a_message_that_is_arriving_comes_first(self, tmp_path: Path) -> None:
+        manifest = component(tmp_path, guests.growing(), limits={"max_memory": 16 * 65_536})
+        (route,) = manifest.routes
+        manifest = structs.replace(manifest, routes=(structs.replace(route, stream=True),))
+        async with serve(manifest) as server, await connect(server.url()) as client:
+            for number in (1, 2, 3):  # after the second it is full
+                await client.send_chunk("x", last=False)
+                assert await client.receive() == Text(str(number))
+            await client.send_chunk("", last=True)
+            assert await client.receive() == Text("4")
+            await client.send_chunk("x", last=False)
+            assert await client.receive() == Text("1")
 
     async def test_what_its_init_takes_is_what_it_needs(self, tmp_path: Path) -> None:
         manifest = component(tmp_path, guests.growing(at_first=14), limits={"max_memory": 16 * 65_536})

@@ -61,11 +61,9 @@ async def test_equal_affinity_is_the_same_thread(engine: Engine) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
-@pytest.mark.parametrize("affinity", [0, None])
-async def test_threads_give_way_to_the_event_loop(engine: Engine, affinity: int | None) -> None:
+async def test_threads_give_way_to_the_event_loop(engine: Engine) -> None:
     mine = os.getpriority(os.PRIO_PROCESS, 0)
-    found = await engine.elsewhere(affinity, os.getpriority, os.PRIO_PROCESS, 0)
-    assert found > mine
+    assert await engine.elsewhere(0, os.getpriority, os.PRIO_PROCESS, 0) == min(mine + 10, 19)
     assert os.getpriority(os.PRIO_PROCESS, 0) == mine
 
 

@@ -42,6 +42,7 @@ _PATIENCE: Final = 1  # instances that may end before a new one has to wait
 _FORGIVEN: Final = 5.0  # seconds after which one of them does not count any more
 _FIRST_DELAY: Final = 0.2  # seconds; four times as long each time
 _LONGEST_DELAY: Final = 5.0
+_SHORT_LIFE: Final = 1.0  # seconds; one that has used up its memory by then counts as one that has ended
 _NOT_FOUND: Final = Response.text("Not Found\n", 404)
 
 
@@ -66,6 +67,8 @@ class ComponentActor:
         self._instance: Instance | None = None
         self._ends = 0.0  # of instances, but for those that time has forgiven
         self._last_end = 0.0
+        self._made = 0.0  # when the instance was
+        self._is_arriving = False  # a message of which the instance has had pieces
 
     # The handlers
 
@@ -94,10 +97,14 @@ class ComponentActor:
         return reply  # type: ignore[no-any-return]
 
     async def _handle_stream(self, connection: Connection, stream: Stream) -> None:
-        """Hands over a message piece by piece. Each piece is a turn of its own."""
-        async for chunk in stream:
-            await self._handle_chunk(connection, _data(chunk), last=False)
-        await self._handle_chunk(connection, _data("" if stream.is_text else b""), last=True)
+        """Hands over a message piece by piece, all to one instance. Each piece is a turn of its own."""
+        try:
+            async for chunk in stream:
+                await self._handle_chunk(connection, _data(chunk), last=False)
+                self._is_arriving = True
+            await self._handle_chunk(connection, _data("" if stream.is_text else b""), last=True)
+        finally:
+            self._is_arriving = False
 
     async def _handle_chunk(self, connection: Connection, chunk: Data, last: bool) -> None:
         messages = self._call("handle-chunk", (connection.id, chunk, last))
@@ -136,8 +143,8 @@ class ComponentActor:
         if (
             instance is None
             or instance.has_ended
-            or instance.program is not self._kind.program
-            or (instance.guest.is_full and not host.streams)
+            or (instance.program is not self._kind.program and not self._is_arriving)
+            or (instance.guest.is_full and not self._is_arriving and not host.streams)
         ):
             return self._finish(function, self._call_anew(function, arguments))
         try:
@@ -192,7 +199,11 @@ class ComponentActor:
         self._host.forget()
         if self._instance is not None:
             if self._instance.guest.is_full and not self._instance.has_ended:
-                log.warning("%s has used up its memory (max_memory): a new instance takes over", self._name)
+                log.warning(
+                    "%s has used up nearly all its memory (max_memory): a new instance takes over", self._name
+                )
+                if time.monotonic() - self._made < _SHORT_LIFE:
+                    self._count_end()
             self._instance.end()
             self._instance = None
         if self._ends > _PATIENCE:
@@ -209,6 +220,7 @@ class ComponentActor:
                 instance.end()
                 raise
         instance.watch()
+        self._made = time.monotonic()
         self._instance = instance
         return instance
 

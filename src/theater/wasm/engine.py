@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -84,13 +85,13 @@ class Engine:
             ThreadPoolExecutor(1, f"theater-component-{index}", _give_way)
             for index in range(max(1, (os.cpu_count() or 2) - 1))
         ]
-        self._blocking = ThreadPoolExecutor(_BLOCKING, "theater-component", _give_way)
+        self._blocking = ThreadPoolExecutor(_BLOCKING, "theater-component")
 
     async def pace(self) -> None:
         """Waits for one's turn to make an instance.
 
-        That takes long, and many may come to their end at once. There is one in each pass of the event loop,
-        so that others are served between two.
+        That takes long, and many may come to their end at once. There is one in a pass of the event loop at
+        most, so that others are served between two.
         """
         async with self._pace:
             await asyncio.sleep(0)
@@ -175,7 +176,8 @@ def _give_way() -> None:
     Beside 200 actors that never return, others are answered twice as fast then.
     """
     if sys.platform == "linux":  # elsewhere it is for the whole process
-        os.nice(_NICE)
+        with suppress(OSError):
+            os.nice(_NICE)
 
 
 class _Worker(threading.local):

@@ -159,13 +159,15 @@ class Instance:
                 if waiting is not None:
                     await _resume(call, waiting)
                     here = True
-                begun = time.perf_counter()
                 if here and not self._threaded:
-                    # The first slice may be over as it begins, since epochs advance while a store is idle.
-                    done = self._here(call.poll) or (call.waiting is None and self._here(call.poll))
+                    done, computed = self._here(_poll, call)
+                    if not done and call.waiting is None:
+                        # That slice may have been over as it began: epochs advance while a store is idle.
+                        spent += computed
+                        done, computed = self._here(_poll, call)
                 else:
-                    done = await self._engine.elsewhere(self._affinity, call.poll)
-                spent += time.perf_counter() - begun
+                    done, computed = await self._engine.elsewhere(self._affinity, _poll, call)
+                spent += computed
                 if done:
                     return call.result()
                 here = False
@@ -226,7 +228,7 @@ class BlockingInstance(Instance):
         return self._hold(partial(self._functions[function], arguments), self.program.limits.turn_time)
 
     async def _hold(self, run: Callable[[], Any], allowed: float) -> Any:
-        """Gives a call a worker thread, and its time whenever it has not waited or does so no more."""
+        """Gives a call a worker thread, and its time, and that again whenever it has waited."""
 
         def allow() -> None:
             self._context.store.set_epoch_deadline(math.ceil(allowed / TICK))
@@ -246,6 +248,13 @@ def instance(program: Program, threaded: bool) -> Instance:
     """Makes an instance, of the kind that fits."""
     kind = BlockingInstance if program.linked is None else Instance
     return kind(program, threaded)
+
+
+def _poll(call: Pending) -> tuple[bool, float]:
+    """Polls, and tells how many seconds that has computed: others may have had the processor meanwhile."""
+    begun = time.thread_time()
+    done = call.poll()
+    return done, time.thread_time() - begun
 
 
 async def _resume(call: Pending, waiting: Awaitable[object]) -> None:

@@ -95,11 +95,15 @@ class ComponentType:
             instance = self._warm.popleft()
             instance.adopt(owner, name, affinity)
         else:
-            await self._engine.pace()
             if self._engine.instances >= self._engine.max_instances:
                 raise MailboxFull(name)
-            instance = new_instance(self.program, self._threaded)
+            instance = new_instance(self.program, self._threaded)  # has its place from now on
             instance.adopt(owner, name, affinity)
+            try:
+                await self._engine.pace()
+            except BaseException:
+                instance.end()
+                raise
             await instance.start()
         if self._refilling is None:
             loop = asyncio.get_running_loop()
@@ -109,8 +113,10 @@ class ComponentType:
     async def _refill(self, program: Program) -> None:
         """Makes instances for actors to come."""
         await asyncio.sleep(_REFILL_DELAY)
-        room = min(_WARM - len(self._warm), self._engine.max_instances - self._engine.instances)
-        for _ in range(room):
+        while len(self._warm) < _WARM:
+            await self._engine.pace()
+            if self._engine.instances >= self._engine.max_instances:
+                break
             instance = new_instance(program, self._threaded)
             try:
                 await instance.start()

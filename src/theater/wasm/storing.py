@@ -126,9 +126,7 @@ def _give(code: Source, shape: Shape, value: str, place: int) -> None:
             double = number(code, shape, value)
             to_word, to_bytes = code.constant(_to_word), code.constant(_to_bytes)
             code.add(f"w{place}, = {to_word}({to_bytes}({double}))")
-        case EnumOf():
-            code.add(f"w{place} = {number(code, shape, value)}")
-        case Scalar() if shape in FORMATS:
+        case EnumOf() | Scalar() if isinstance(shape, EnumOf) or shape in FORMATS:
             code.add(f"w{place} = {number(code, shape, value)}")
         case RecordOf() | TupleOf():
             for part, each in zip(parts(shape), items(code, shape, value), strict=True):

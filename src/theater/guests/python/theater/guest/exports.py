@@ -59,7 +59,7 @@ class Stage:
         """Calls a handler in a turn of its own, and checks what it returns.
 
         Raises:
-            Err: it failed; with a sentence for the host. So do the others.
+            Err: it failed; with a sentence for the host. All that follow here raise it, too.
         """
         try:
             self.begin()

@@ -1,6 +1,7 @@
 """Between the classes of `theater.contract` and those of the component's bindings."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, assert_never
 
 from wit_world.imports import types
@@ -68,9 +69,12 @@ def lower_message(message: object) -> types.Message:
         InvalidClose: a close code or reason that may not be sent.
     """
     lower = _MESSAGES.get(type(message))
-    if lower is None:
-        raise InvalidMessage(message, "Text, Binary, Ping, Pong or Close")
-    return lower(message)
+    if lower is not None:
+        return lower(message)
+    for kind, lower in _MESSAGES.items():  # a class that is derived from one of them
+        if isinstance(message, kind):
+            return lower(message)
+    raise InvalidMessage(message, "Text, Binary, Ping, Pong or Close")
 
 
 def _lower_close(message: Close) -> types.Message:
@@ -88,13 +92,13 @@ _MESSAGES: Final[dict[type, Callable[[Any], types.Message]]] = {
 
 
 def _text(message: object, text: object) -> str:
-    try:
-        if text.isascii():  # type: ignore[attr-defined]
-            return text  # type: ignore[return-value]
-        text.encode()  # type: ignore[attr-defined]
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise InvalidMessage(message, "text without lone surrogates") from error
-    return text  # type: ignore[return-value]
+    if isinstance(text, str):
+        if text.isascii():
+            return text
+        with suppress(UnicodeEncodeError):
+            text.encode()
+            return text
+    raise InvalidMessage(message, "text without lone surrogates")
 
 
 def _bytes(message: object, data: object) -> bytes:

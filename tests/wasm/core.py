@@ -8,10 +8,10 @@ from tests.wasm.crossing import LIMIT, MEMORY, engine, finish
 
 from theater.limits import ActorLimits
 from theater.wasm import calls
-from theater.wasm.binary import Export, Lifted, Lowered, Plan, Source, Step
 from theater.wasm.calls import Context, HostFunction, Registry
 from theater.wasm.canonical import signature
 from theater.wasm.linking import Linked
+from theater.wasm.plan import Export, Lifted, Lowered, Plan, Source, Step
 from theater.wasm.shapes import FunctionShape, Shape
 from theater.wasm.wat import CoreFunction, assemble
 

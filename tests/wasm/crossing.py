@@ -60,6 +60,22 @@ _FLAT: Final = {
 }
 LIMIT: Final = 64 * 1024 * 1024
 
+COMPUTING_FUNCTIONS: Final = """
+  (func (export "spin") (loop (br 0)))
+  (func (export "count") (param i32) (result i32) (local i32)
+    (loop
+      (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+    (local.get 1))
+  (func (export "trap") unreachable)
+  (func $deep (export "deep") (call $deep) (call $deep))
+  (func (export "long") (param i32) (result i32)
+    (i32.store (i32.const 0) (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get 0)))
+    (i32.store (i32.const 4) (local.get 0))
+    (i32.const 0))
+"""
+"""Of a guest that has a `$realloc`: they compute, trap, and return a long text."""
+
 TEXTS = FunctionShape((STRING,), STRING)
 NOTHING = FunctionShape((), None)
 

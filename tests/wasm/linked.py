@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import wasmtime
 
-from theater.wasm.binary import Export, Lifted, Plan, Step, Unsupported, read
+from theater.wasm.binary import read
 from theater.wasm.contracts import V0_2
+from theater.wasm.plan import Export, Lifted, Plan, Step
+from theater.wasm.sections import Unsupported
 from theater.wasm.wat import assemble
 
 OURS = "theater:websocket"

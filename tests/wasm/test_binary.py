@@ -26,8 +26,10 @@ from tests.wasm.test_plan import COMPOSED, RESOURCES
 
 from theater.build import javascript, python, zig
 from theater.build.wrap import wrap
-from theater.wasm.binary import Export, Lifted, Lowered, Plan, Step, Unsupported, read
+from theater.wasm.binary import read
 from theater.wasm.component import inspect
+from theater.wasm.plan import Export, Lifted, Lowered, Plan, Step
+from theater.wasm.sections import Unsupported
 from theater.wasm.wat import assemble
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,7 +10,7 @@ import wasmtime
 from tests.long import IS_LONG
 from tests.server.actors import resident
 from tests.wasm.core import IMPORTS, Guest, passes_on, passing_on
-from tests.wasm.crossing import NOTHING, TEXTS, Later, engine, finish
+from tests.wasm.crossing import COMPUTING_FUNCTIONS, NOTHING, TEXTS, Later, engine, finish
 
 from theater.contract import Binary, Connected, Received, Text
 from theater.limits import ActorLimits
@@ -43,18 +43,7 @@ def waiting(shape: Shape = STRING) -> Guest:
 
 
 COMPUTING = f"""{IMPORTS}
-  (func (export "spin") (loop (br 0)))
-  (func (export "count") (param i32) (result i32) (local i32)
-    (loop
-      (local.set 1 (i32.add (local.get 1) (i32.const 1)))
-      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
-    (local.get 1))
-  (func (export "trap") unreachable)
-  (func $deep (export "deep") (call $deep) (call $deep))
-  (func (export "long") (param i32) (result i32)
-    (i32.store (i32.const 0) (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get 0)))
-    (i32.store (i32.const 4) (local.get 0))
-    (i32.const 0))
+  {COMPUTING_FUNCTIONS}
   (func (export "after long") (param i32) (call $reset))
   (func (export "fill") (loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable)
   (func (export "place") (param i32 i32) (result i32)

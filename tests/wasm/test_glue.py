@@ -7,11 +7,11 @@ import wasmtime
 from tests.wasm.core import IMPORTS, Guest, passing_on, plan
 
 from theater.contract import Binary, Close, Connected, Headers, Peer, Query, Received, Request
-from theater.wasm.binary import Export, Lifted, Lowered, Plan, Step
 from theater.wasm.calls import HostFunction
 from theater.wasm.canonical import PAGE, InvalidValue
 from theater.wasm.contracts import EVENT, MESSAGE, REQUEST
 from theater.wasm.memory import LARGE
+from theater.wasm.plan import Export, Lifted, Lowered, Plan, Step
 from theater.wasm.shapes import (
     BOOL,
     BYTES,

@@ -13,11 +13,13 @@ from tests.wasm.guests import counter
 
 from theater.contract import Received, Text
 from theater.limits import ActorLimits
-from theater.wasm.binary import Export, Lifted, Lowered, Plan, Step, Unsupported, read
+from theater.wasm.binary import read
 from theater.wasm.calls import HostFunction, Registry
 from theater.wasm.contracts import V0_2
 from theater.wasm.engine import RESERVATION
 from theater.wasm.linking import Linked
+from theater.wasm.plan import Export, Lifted, Lowered, Plan, Step
+from theater.wasm.sections import Unsupported
 from theater.wasm.shapes import STRING, U32, U64, FunctionShape
 from theater.wasm.wat import assemble
 

@@ -4,7 +4,7 @@ import pytest
 import wasmtime
 from tests.wasm.linked import EXPORT, INIT, INSTANCE, LIFT, MODULE, OURS, Linked, component, unsupported
 
-from theater.wasm.binary import Export, Plan, Step
+from theater.wasm.plan import Export, Plan, Step
 
 TRAPPING = """
   (component $abroad

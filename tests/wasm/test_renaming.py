@@ -3,8 +3,8 @@
 import pytest
 import wasmtime
 
-from theater.wasm.binary import Unsupported
 from theater.wasm.renaming import renamed
+from theater.wasm.sections import Unsupported
 from theater.wasm.wat import assemble, read_core
 
 MODULE = assemble("""(module

@@ -8,7 +8,7 @@ import pytest
 import wasmtime
 from tests.long import IS_LONG
 from tests.server.actors import resident
-from tests.wasm.crossing import MEMORY, NOTHING, TEXTS, Guest, Later, never, passes_on
+from tests.wasm.crossing import COMPUTING_FUNCTIONS, MEMORY, NOTHING, TEXTS, Guest, Later, never, passes_on
 from tests.wasm.values import VALUES
 
 from theater.contract import Binary, Close, Closed, Headers, Received, Text
@@ -38,18 +38,7 @@ from theater.wasm.shapes import (
 
 COMPUTING = f"""(component
   (core module $m {MEMORY}
-    (func (export "spin") (loop (br 0)))
-    (func (export "count") (param i32) (result i32) (local i32)
-      (loop
-        (local.set 1 (i32.add (local.get 1) (i32.const 1)))
-        (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
-      (local.get 1))
-    (func (export "trap") unreachable)
-    (func $deep (export "deep") (call $deep) (call $deep))
-    (func (export "long") (param i32) (result i32)
-      (i32.store (i32.const 0) (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get 0)))
-      (i32.store (i32.const 4) (local.get 0))
-      (i32.const 0))
+    {COMPUTING_FUNCTIONS}
     (func (export "after") (param i32) (global.set $top (i32.const 4096))))
   (core instance $i (instantiate $m))
   (func (export "spin") (canon lift (core func $i "spin")))

@@ -5,14 +5,11 @@ Flattening as in the canonical ABI: what a caller passes as values, and what thr
 """
 
 from collections.abc import Iterable
-from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from theater.build.wit import Enum, Function, Package, Type, Variant
+from theater.wasm.canonical import flat_cases, signature_of
 from theater.wasm.wat import CoreFunction
-
-MAX_FLAT_PARAMS: Final = 16
-MAX_FLAT_RESULTS: Final = 1
 
 PLAIN: Final = {
     **dict.fromkeys(("bool", "u8", "u16", "u32"), ("i32",)),
@@ -47,16 +44,10 @@ def flatten(package: Package, interface: str, function: Function, *, exported: b
     within = _Interface(package, interface)
     parameters = within.flat_all(each.type for each in function.parameters)
     results = within.flat(function.result)
-    spilled = len(parameters) > MAX_FLAT_PARAMS  # one address of all of them
-    returned = len(results) > MAX_FLAT_RESULTS  # an address that the callee returns, or the caller gives
-    if spilled:
-        parameters = ("i32",)
-    if returned:
-        results = ("i32",) if exported else ()
-        parameters += () if exported else ("i32",)
+    core, spilled, returned = signature_of(parameters, results, lowered=not exported)
     given = spilled or any(within.points(each.type) for each in function.parameters)
     taken = within.points(function.result)
-    return Flat(CoreFunction(parameters, results), given or taken or returned, given if exported else taken)
+    return Flat(core, given or taken or returned, given if exported else taken)
 
 
 class _Interface(NamedTuple):
@@ -83,27 +74,13 @@ class _Interface(NamedTuple):
         if type.name == "tuple":
             return self.flat_all(type.arguments)
         if type.name in ("option", "result"):
-            return self.flat_cases(type.arguments)
+            return flat_cases(map(self.flat, type.arguments))
         home, definition = self.package.definition(self.name, type.name)
         inside = _Interface(self.package, home)
         if isinstance(definition, Variant | Enum):
-            return inside.flat_cases(definition.parts)
+            return flat_cases(map(inside.flat, definition.parts))
         return inside.flat_all(definition.parts)
 
     def flat_all(self, types: Iterable[Type | None]) -> tuple[str, ...]:
         """Those of several, one after the other."""
         return tuple(value for each in types for value in self.flat(each))
-
-    def flat_cases(self, payloads: Iterable[Type | None]) -> tuple[str, ...]:
-        """The number of a case, and room for what any of them carries."""
-        room: tuple[str, ...] = ()
-        for payload in payloads:
-            room = tuple(_join(*pair) for pair in zip_longest(room, self.flat(payload)))
-        return ("i32", *room)
-
-
-def _join(one: str | None, other: str | None) -> str:
-    """The type that holds both."""
-    if one is None or other is None or one == other:
-        return one or other or "i32"
-    return "i64"  # the contract has no f32, the only other type of 32 bits

@@ -16,9 +16,9 @@ from theater.build.text import INITIALIZE, POST_RETURN, REALLOC, Used, component
 from theater.build.wit import Package, Version, contract
 from theater.wasm.binary import COMPONENT
 from theater.wasm.nesting import fill
+from theater.wasm.sections import CORE
 from theater.wasm.wat import CoreFunction, assemble, read_core
 
-CORE: Final = b"\0asm\1\0\0\0"
 HELPERS: Final = {  # exports that are not of the contract, but matter to the component
     "memory": "memory",
     REALLOC: CoreFunction(("i32",) * 4, ("i32",)),

@@ -23,11 +23,8 @@ from theater.wasm.plan import (
     Place,
     Plan,
     Source,
-    Step,
 )
 from theater.wasm.sections import Part, Unsupported
-
-__all__ = ["Export", "Lifted", "Lowered", "Plan", "Source", "Step", "Unsupported", "read"]
 
 COMPONENT: Final = b"\0asm\x0d\0\1\0"
 

@@ -43,6 +43,15 @@ NUMBERS: Final = {1: "B", 2: "H", 4: "I"}
 """Of the numbers of cases, by their size."""
 
 
+def layout(places: Iterable[tuple[int, str]], start: int = 0) -> struct.Struct:
+    """Numbers in memory, by their places and formats in order, from a start on."""
+    form = "<"
+    for place, each in places:
+        form += f"{place - start}x{each}"
+        start = place + struct.calcsize(each)
+    return struct.Struct(form)
+
+
 class Writes:
     """What is to be written at an address in staging memory, as few calls as may be.
 
@@ -70,13 +79,10 @@ class Writes:
     def end(self) -> None:
         """No more is to be written, until there is a branch or an end."""
         if self._values:
-            first = end = self._values[0][0]
-            form = "<"
-            for offset, each, _ in self._values:
-                form += f"{offset - end}x{each}"
-                end = offset + struct.calcsize(each)
+            first = self._values[0][0]
             values = ", ".join(value for _, _, value in self._values)
-            pack = self._code.constant(struct.Struct(form).pack_into, "pack")
+            numbers = layout([(offset, form) for offset, form, _ in self._values], first)
+            pack = self._code.constant(numbers.pack_into, "pack")
             self._code.add(f"{pack}(staging.view, {self.place(first)}, {values})")
             self._values = []
 

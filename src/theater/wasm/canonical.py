@@ -119,8 +119,11 @@ class Signature(NamedTuple):
 
 def signature(shape: FunctionShape, *, lowered: bool) -> Signature:
     """What a function comes down to: one of the host (`canon lower`), or one of a guest (`canon lift`)."""
-    parameters = flatten(shape.parameters)
-    results = flatten((shape.result,))
+    return signature_of(flatten(shape.parameters), flatten((shape.result,)), lowered=lowered)
+
+
+def signature_of(parameters: tuple[str, ...], results: tuple[str, ...], *, lowered: bool) -> Signature:
+    """The same by the core values that its parameters and its result come down to."""
     spilled = len(parameters) > MAX_FLAT_PARAMS
     returned = len(results) > MAX_FLAT_RESULTS
     if spilled:
@@ -197,10 +200,7 @@ def flatten(shapes: Iterable[Shape | None]) -> tuple[str, ...]:
 
 def _flatten(shape: Shape) -> tuple[str, ...]:
     if (cases := payloads(shape)) is not None:
-        room: tuple[str, ...] = ()
-        for case in cases:
-            room = tuple(_join(*pair) for pair in zip_longest(room, flatten((case,))))
-        return ("i32", *room)
+        return flat_cases(flatten((case,)) for case in cases)
     match shape:
         case Adapted(inner):
             return _flatten(inner)
@@ -210,6 +210,14 @@ def _flatten(shape: Shape) -> tuple[str, ...]:
             return (_WORDS.get(shape, "i32"),)
         case _:
             return ("i32", "i32")
+
+
+def flat_cases(payloads: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The number of a case, and room for the core values of any payload."""
+    room: tuple[str, ...] = ()
+    for payload in payloads:
+        room = tuple(_join(*pair) for pair in zip_longest(room, payload))
+    return ("i32", *room)
 
 
 def _join(one: str | None, other: str | None) -> str:

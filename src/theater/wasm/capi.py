@@ -25,7 +25,6 @@ BYTES_HEADER: Final = bytes.__basicsize__ - 1
 """Where the contents of a `bytes` object lie, from its `id`: what spares a call for the address. A `bytes`
 object that nobody else has seen yet is also what wasmtime writes into."""
 
-read_word: Final = struct.Struct("<Q").unpack_from
 write_word: Final = struct.Struct("<Q").pack_into
 
 _missing: list[str] = []

@@ -6,7 +6,7 @@ results for wasmtime to convert.
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -273,26 +273,14 @@ def _add(
     capi.check_error(add(linker, *place, address_of(kind.ptr()), thunk, None, None))
 
 
-def _converters(shape: FunctionShape) -> tuple[Callable[[Link], Sequence[Any]], Callable[[Link, Any], None]]:
-    """What reads the arguments of a host function, and what writes its result."""
-    load = loading.compile_arguments(shape.parameters)
-    store = storing.compile_result(shape.result)
-
-    def arguments(link: Link) -> Sequence[Any]:
-        return load(link.guest, link.staging.view)
-
-    def answer(link: Link, value: Any) -> None:
-        store(link.staging, value)
-
-    return arguments, answer
-
-
 def _callback(function: HostFunction, registry: Registry) -> Callable[..., int]:
-    arguments, answer = _converters(function.shape)
+    load = loading.compile_arguments(function.shape.parameters)
+    store = storing.compile_result(function.shape.result)
     call = function.call
 
     def run(context: Context, link: Link) -> None:
-        answer(link, call(context.owner, *arguments(link)))
+        staging = link.staging
+        store(staging, call(context.owner, *load(link.guest, staging.view)))
 
     return _guarded(run, registry)
 
@@ -320,7 +308,8 @@ def _known(context: Context | None) -> tuple[Context, Link]:
 
 
 def _waiting_callback(function: HostFunction, registry: Registry) -> Callable[..., None]:
-    arguments, answer = _converters(function.shape)
+    load = loading.compile_arguments(function.shape.parameters)
+    store = storing.compile_result(function.shape.result)
     call = function.call
     contexts = registry.contexts
     ready = capi.ready
@@ -338,14 +327,15 @@ def _waiting_callback(function: HostFunction, registry: Registry) -> Callable[..
         found = contexts.get(_context_of(caller))
         try:
             context, link = _known(found)
-            value = call(context.owner, *arguments(link))
+            staging = link.staging
+            value = call(context.owner, *load(link.guest, staging.view))
             if hasattr(value, "__await__"):
                 write_word(MEMORY, context.flag, 0)
                 context.waiting = value
-                context.answer = partial(answer, link)
+                context.answer = partial(store, staging)
                 _write_continuation(MEMORY, then, ready, context.flag, 0)
                 return
-            answer(link, value)
+            store(staging, value)
         except BaseException as raised:  # noqa: BLE001  nothing may pass through the guest's frames
             if found is not None:
                 found.raised = raised

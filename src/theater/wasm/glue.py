@@ -12,8 +12,8 @@ is a module of glue before each of its modules that imports such functions, and 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from theater.wasm.binary import Export, Lifted, Lowered
 from theater.wasm.canonical import COUNT, FIRST, HEAD, HELD, PAGES, ROOM, SLOTS, WORD, signature, size_align
+from theater.wasm.plan import Export, Lifted, Lowered
 from theater.wasm.shapes import FunctionShape
 from theater.wasm.wat import CoreFunction
 

@@ -112,21 +112,22 @@ class ComponentType:
 
     async def _refill(self, program: Program) -> None:
         """Makes instances for actors to come."""
-        await asyncio.sleep(_REFILL_DELAY)
-        while len(self._warm) < _WARM:
-            await self._engine.pace()
-            if self._engine.instances >= self._engine.max_instances:
-                break
-            instance = new_instance(program, self._threaded)
-            try:
+        try:
+            await asyncio.sleep(_REFILL_DELAY)
+            while len(self._warm) < _WARM:
+                await self._engine.pace()
+                if self._engine.instances >= self._engine.max_instances:
+                    return
+                instance = new_instance(program, self._threaded)
                 await instance.start()
-            except InstanceEnded:
-                break  # whoever needs one is told so
-            if program is not self.program:
-                instance.end()
-                break
-            self._warm.append(instance)
-        self._refilling = None
+                if program is not self.program:
+                    instance.end()
+                    return
+                self._warm.append(instance)
+        except InstanceEnded:
+            pass  # whoever needs one is told so
+        finally:
+            self._refilling = None
 
     async def reload(self) -> bool:
         """Loads the file anew if it has changed; actors get new instances between their turns.

@@ -18,7 +18,6 @@ from wasmtime import _ffi as ffi
 
 from theater.limits import ActorLimits
 from theater.wasm import capi
-from theater.wasm.binary import Export, Lifted, Lowered, Plan, Source, Unsupported
 from theater.wasm.calls import Context, HostFunction, Pending, Registry
 from theater.wasm.capi import address_of, address_of_struct, check_error
 from theater.wasm.engine import RESERVATION
@@ -33,7 +32,9 @@ from theater.wasm.glue import (
     lowered_glue,
     symbol,
 )
+from theater.wasm.plan import Export, Lifted, Lowered, Plan, Source
 from theater.wasm.renaming import renamed
+from theater.wasm.sections import Unsupported
 from theater.wasm.shapes import FunctionShape
 from theater.wasm.wat import CoreFunction, assemble
 

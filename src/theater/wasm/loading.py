@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
-from theater.wasm.blocks import FORMATS, NUMBERS
+from theater.wasm.blocks import FORMATS, NUMBERS, layout
 from theater.wasm.canonical import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
@@ -129,20 +129,11 @@ def _begin(code: Source, words: int, places: Sequence[tuple[int, str]]) -> list[
     return names
 
 
-def _no_text(error: UnicodeDecodeError) -> InvalidValue:
-    return InvalidValue(f"a text is not in UTF-8: {error.reason}")
-
-
 def _unpack(
     code: Source, memory: str, at: str, places: Sequence[tuple[int, str]], names: Sequence[str]
 ) -> None:
     """Adds what reads numbers, which have these places from an address on, and these formats."""
-    form = "<"
-    end = 0
-    for start, each in places:
-        form += f"{start - end}x{each}"
-        end = start + struct.calcsize(each)
-    unpack = code.constant(struct.Struct(form).unpack_from, "unpack")
+    unpack = code.constant(layout(places).unpack_from, "unpack")
     code.add(f"{', '.join(names)}, = {unpack}({memory}, {at})")
 
 
@@ -321,6 +312,10 @@ def _text(code: Source, data: str) -> str:
     with code.block("except UnicodeDecodeError as error:"):
         code.add(f"raise {code.constant(_no_text)}(error) from None")
     return found
+
+
+def _no_text(error: UnicodeDecodeError) -> InvalidValue:
+    return InvalidValue(f"a text is not in UTF-8: {error.reason}")
 
 
 def _list(code: Source, item: Shape, at: str, count: str) -> str:

@@ -7,13 +7,11 @@
 from typing import Final
 
 from theater.wasm.binary import COMPONENT
-from theater.wasm.sections import CORE, Part, Unsupported, encode, sized
+from theater.wasm.sections import CODE, CORE, UNREACHABLE, Part, Unsupported, encode, sized
 
 _CORE_MODULE_SECTION: Final = 1  # of a component
 _COMPONENT_SECTION: Final = 4
-_CODE_SECTION: Final = 10  # of a core module
-_LEFT_OUT: Final = (0, 11, 12)  # custom sections, data, and how many data there are
-_UNREACHABLE: Final = b"\3\0\0\x0b"  # a function of three bytes: no locals, `unreachable`, `end`
+_LEFT_OUT: Final = (0, 11, 12)  # of a core module: custom sections, data, and how many data there are
 
 
 def fill(component: bytes, core: bytes) -> bytes:
@@ -46,11 +44,11 @@ def _hollow(code: bytes) -> bytes:
         content = part.rest()
         if preamble == COMPONENT and section in (_CORE_MODULE_SECTION, _COMPONENT_SECTION):
             content = _hollow(content)
-        elif preamble == CORE and section == _CODE_SECTION:
+        elif preamble == CORE and section == CODE:
             count = part.number()
             if count > len(content):  # each takes more than a byte
                 raise Unsupported("has more functions than bytes for them")
-            content = encode(count) + _UNREACHABLE * count
+            content = encode(count) + sized(UNREACHABLE) * count
         elif preamble == CORE and section in _LEFT_OUT:
             continue
         parts += [bytes((section,)), sized(content)]

@@ -11,7 +11,7 @@ from theater.errors import InvalidComponent
 from theater.limits import ActorLimits
 from theater.runtime.ports import Context
 from theater.wasm import stock
-from theater.wasm.binary import Unsupported, read
+from theater.wasm.binary import read
 from theater.wasm.cache import Cache
 from theater.wasm.calls import HostFunction, Registry
 from theater.wasm.component import Inspection, inspect
@@ -19,6 +19,7 @@ from theater.wasm.contracts import V0_1, Contract
 from theater.wasm.engine import Engine, wait
 from theater.wasm.imports import Host, OldHost
 from theater.wasm.linking import Linked
+from theater.wasm.sections import Unsupported
 
 log = logging.getLogger("theater")
 

@@ -1,12 +1,8 @@
 """Core modules that import the same under other names, and export only what is used."""
 
 from collections.abc import Collection, Mapping
-from typing import Final
 
-from theater.wasm.sections import CORE, Part, Unsupported, encode, read_import, sized
-
-_IMPORTS: Final = 2
-_EXPORTS: Final = 7
+from theater.wasm.sections import CORE, EXPORTS, IMPORTS, Part, Unsupported, encode, read_import, sized
 
 Name = tuple[str, str]
 """Of an import: names of module and field."""
@@ -25,9 +21,9 @@ def renamed(code: bytes, names: Mapping[Name, Name], used: Collection[str]) -> b
     """
     sections = [CORE]
     for number, section in Part(code, 0, len(code)).sections(CORE):
-        if number == _IMPORTS:
+        if number == IMPORTS:
             content = _imports(section, names)
-        elif number == _EXPORTS:
+        elif number == EXPORTS:
             content = _exports(section, used)
         else:
             content = section.rest()

@@ -10,11 +10,15 @@ from typing import Final, NamedTuple
 
 CORE: Final = b"\0asm\1\0\0\0"
 
-_TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS, _CODE = 1, 2, 3, 7, 10  # numbers of sections
+TYPES, IMPORTS, FUNCTIONS, EXPORTS, CODE = 1, 2, 3, 7, 10
+"""Numbers of sections."""
+
+UNREACHABLE: Final = b"\x00\x00\x0b"
+"""A function's body: no locals, `unreachable`, `end`."""
+
 _FUNCTION: Final = 0x00  # kind of an import or export
 _FUNCTION_TYPE: Final = 0x60
 _REFERENCES: Final = (0x63, 0x64)  # types of two parts
-_UNREACHABLE: Final = b"\x00\x00\x0b"  # a body: no locals, `unreachable`, `end`
 
 
 class Unsupported(Exception):
@@ -112,7 +116,7 @@ class CoreModule:
 
     @cached_property
     def imports(self) -> list[CoreImport]:
-        return [read_import(section) for section in self._items(_IMPORTS)]
+        return [read_import(section) for section in self._items(IMPORTS)]
 
     def type_of(self, function: CoreImport) -> bytes:
         """The type of a function that it imports, as it is in the file."""
@@ -122,24 +126,24 @@ class CoreModule:
 
     @cached_property
     def _types(self) -> list[bytes]:
-        return [_function_type(section) for section in self._items(_TYPES)]
+        return [_function_type(section) for section in self._items(TYPES)]
 
     @cached_property
     def _functions(self) -> dict[str, int]:
         """Indices of the functions that it exports."""
-        exports = [(each.name(), each.byte(), each.number()) for each in self._items(_EXPORTS)]
+        exports = [(each.name(), each.byte(), each.number()) for each in self._items(EXPORTS)]
         return {name: index for name, kind, index in exports if kind == _FUNCTION}
 
     @cached_property
     def _bodies(self) -> list[Part]:
-        return [section.part() for section in self._items(_CODE)]
+        return [section.part() for section in self._items(CODE)]
 
     def is_unreachable(self, export: str) -> bool:
         """Whether an exported function is the module's own, and does nothing but trap."""
         own = self._functions.get(export, -1) - sum(each.type is not None for each in self.imports)
         if not 0 <= own < len(self._bodies):
             return False
-        return self._bodies[own].rest() == _UNREACHABLE
+        return self._bodies[own].rest() == UNREACHABLE
 
 
 def _function_type(section: Part) -> bytes:
@@ -193,10 +197,10 @@ def trapping(types: Sequence[bytes]) -> CoreModule:
     names = (str(number).encode() for number in range(len(types)))
     exports = [sized(name) + bytes([_FUNCTION]) + encode(number) for number, name in enumerate(names)]
     contents = {
-        _TYPES: types,
-        _FUNCTIONS: [encode(number) for number in range(len(types))],
-        _EXPORTS: exports,
-        _CODE: [sized(_UNREACHABLE)] * len(types),
+        TYPES: types,
+        FUNCTIONS: [encode(number) for number in range(len(types))],
+        EXPORTS: exports,
+        CODE: [sized(UNREACHABLE)] * len(types),
     }
     sections = (bytes([number]) + sized(_vector(items)) for number, items in contents.items())
     code = CORE + b"".join(sections)
